@@ -1,0 +1,54 @@
+"""What every test shares: no network, a fair share of the cores, small models, and the real rows where they lie beside the project."""
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).resolve().parent
+ROOT = TESTS.parent
+if str(TESTS) not in sys.path: sys.path.insert(0, str(TESTS))      # so that tests in subfolders find `models` and `hubserver`
+
+# Before torch or the hub client is imported, here and in every subprocess a test starts.
+workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+os.environ.setdefault("OMP_NUM_THREADS", str(max(1, min(4, (os.cpu_count() or 1)//workers))))
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("MPLBACKEND", "agg")
+for name in ("FTLIB_PROFILE", "WANDB_API_KEY", "HF_TOKEN", "NVIDIA_API_KEY"): os.environ.pop(name, None)
+
+
+@pytest.fixture(scope="session")
+def root(): return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    "The folder of real rows beside the project; tests that read it are skipped where it is absent."
+    folder = ROOT.parent/"shared"/"data"
+    if not folder.is_dir(): pytest.skip("the real rows are not here")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_data():
+    "data/tiny of the checkout."
+    return ROOT/"data"/"tiny"
+
+
+@pytest.fixture(params=("gpt2_ours", "gpt2_hf", "llama_hf", "qwen2_hf"))
+def any_model(request):
+    "A small random causal language model, made anew for each test; `any_model.test_name` says which."
+    import models
+    model = models.build(request.param)
+    model.test_name = request.param
+    return model
+
+
+@pytest.fixture
+def tiny_models():
+    "Small random models by name, made when asked for: tiny_models('llama_hf', n_layer=1)."
+    import models
+    return models.build
+

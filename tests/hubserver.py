@@ -1,0 +1,212 @@
+"""A model and data hub on loopback that answers `huggingface_hub` as the real one does.
+
+    with Hub() as hub:
+        hub.add("someone/small-gpt2", folder)
+        hub.fail("model.safetensors", cut_at=1000)
+        subprocess.run([...], env=hub.env(home))
+
+Repositories are local folders. It knows repository information, file listings, HEAD and GET of files with their commit, ETag and size,
+byte ranges, the redirect that large files take, tokens and gates; and it can be told to fail. A client needs `HF_ENDPOINT` and a cache of
+its own, nothing is patched. huggingface_hub reads both when it is imported, hence the subprocess.
+"""
+import hashlib
+import json
+import os
+import re
+import socket
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
+
+LARGE = (".safetensors", ".parquet")                 # stored as large files, which the hub serves by a redirect
+KINDS = {"models": "model", "datasets": "dataset"}
+REVISION = r"refs/[^/]+/[^/]+|[^/]+"
+RESOLVE = re.compile(rf"/(?:(datasets)/)?([^/]+(?:/[^/]+)?)/resolve/({REVISION})/(.+)")
+API = re.compile(rf"/api/(models|datasets)/([^/]+(?:/[^/]+)?)(?:/(revision|tree|paths-info)/({REVISION})(?:/(.+))?)?")
+
+
+@dataclass
+class Repo:
+    "One revision of a repository: a folder, and who may read it."
+    folder: Path
+    token: str = ""                                  # the token that opens a private repository
+    gated: bool = False
+
+    @property
+    def files(self): return {p.relative_to(self.folder).as_posix(): p for p in sorted(self.folder.rglob("*")) if p.is_file()}
+
+    @property
+    def commit(self):
+        "40 hex digits that change when a file does."
+        return hashlib.sha1(b"".join(name.encode() + p.read_bytes() for name, p in self.files.items())).hexdigest()
+
+
+@dataclass
+class Fault:
+    "What goes wrong with requests whose path ends in `path`: a status, or the connection lost after `cut_at` bytes of the file."
+    path: str
+    status: int = 0
+    cut_at: int = -1
+    times: int = 1_000_000                           # how often it happens
+    methods: tuple = ("GET", "HEAD")
+
+
+@dataclass
+class Hub:
+    repos: dict = field(default_factory=dict)        # (kind, id) -> {revision: Repo}
+    faults: list = field(default_factory=list)
+    seen: list = field(default_factory=list)         # (method, path, range), in order
+    server: ThreadingHTTPServer | None = None
+
+    def add(self, repo_id, folder, kind="model", revision="main", **access):
+        "Serve a folder as a revision of a repository."
+        self.repos.setdefault((kind, repo_id), {})[revision] = Repo(Path(folder), **access)
+
+    def fail(self, path, **how): self.faults.append(Fault(path, **how))
+
+    def __enter__(self):
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Handler,), {"hub": self}))
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()
+
+    @property
+    def url(self): return f"http://127.0.0.1:{self.server.server_address[1]}"
+
+    @property
+    def cdn(self):
+        "Where large files lie: another host by name, as at the real hub, so that the client keeps the redirect's headers."
+        return f"http://localhost:{self.server.server_address[1]}/cdn"
+
+    def env(self, home, **more):
+        "The environment of a client: this hub, an empty cache, and none of the settings that would keep it offline."
+        away = re.compile(r"(HF|HUGGINGFACE|TRANSFORMERS)_.*|.*_proxy", re.I)
+        kept = {k: v for k, v in os.environ.items() if not away.fullmatch(k)}
+        return kept | {"HF_ENDPOINT": self.url, "HF_HOME": str(home)} | more
+
+    def count(self, method="GET"): return Counter(path for m, path, _ in self.seen if m == method)
+
+    def fault(self, method, path):
+        "The first fault that is due for a request."
+        for f in self.faults:
+            if f.times > 0 and method in f.methods and path.endswith(f.path):
+                f.times -= 1
+                return f
+        return None
+
+
+class Handler(BaseHTTPRequestHandler):
+    hub: Hub
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_): pass
+
+    def do_HEAD(self): self.handle_request()
+    def do_GET(self): self.handle_request()
+    def do_POST(self): self.handle_request()
+
+    def handle_request(self):
+        parts = urlsplit(self.path)
+        path = unquote(parts.path)
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.hub.seen.append((self.command, path, self.headers.get("Range")))
+        fault = self.hub.fault(self.command, path)
+        if fault and fault.status: return self.refuse(fault.status, {401: "Unauthorized", 404: "EntryNotFound"}.get(fault.status, ""))
+        cut = fault.cut_at if fault else -1
+        if m := re.fullmatch(r"/cdn/(\w+)/(.+)", path): return self.send_large(m[1], cut)
+        if m := RESOLVE.fullmatch(path): return self.resolve(KINDS[m[1] or "models"], m[2], m[3], m[4], cut)
+        if m := API.fullmatch(path):
+            wanted = json.loads(body or b"{}").get("paths") if body.startswith(b"{") else parse_qs(body.decode()).get("paths")
+            return self.api(m[1], m[2], m[3] or "revision", m[4] or "main", m[5], wanted)
+        self.refuse(404, "")
+
+    # --- finding things
+
+    def repo(self, kind, repo_id, revision):
+        "The repository's revision, or None after saying why not: the hub hides what a token may not see."
+        revisions = self.hub.repos.get((kind, repo_id))
+        sent = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
+        if not revisions or any(r.token and r.token != sent for r in revisions.values()): return self.refuse(401, "RepoNotFound")
+        found = revisions.get(revision) or next((r for r in revisions.values() if r.commit == revision), None)
+        if not found: return self.refuse(404, "RevisionNotFound")
+        if found.gated and not sent: return self.refuse(401, "GatedRepo")
+        return found
+
+    # --- answers
+
+    def resolve(self, kind, repo_id, revision, name, cut):
+        "A file: small ones at once, large ones by a redirect to where their bytes are."
+        if not (repo := self.repo(kind, repo_id, revision)): return
+        extra = {"X-Repo-Commit": repo.commit}
+        if name not in repo.files: return self.refuse(404, "EntryNotFound", extra)
+        data = repo.files[name].read_bytes()
+        if name.endswith(LARGE):
+            sha = hashlib.sha256(data).hexdigest()
+            extra |= {"Location": f"{self.hub.cdn}/{sha}/{Path(name).name}", "X-Linked-Etag": f'"{sha}"', "X-Linked-Size": str(len(data))}
+            return self.send(302, b"", extra)
+        self.send_file(data, extra | {"ETag": f'"{hashlib.sha1(data).hexdigest()}"'}, cut)
+
+    def send_large(self, sha, cut):
+        for repo in (r for revisions in self.hub.repos.values() for r in revisions.values()):
+            for name, file in repo.files.items():
+                if name.endswith(LARGE) and hashlib.sha256(data := file.read_bytes()).hexdigest() == sha:
+                    return self.send_file(data, {"ETag": f'"{sha}"'}, cut)
+        self.refuse(404, "")
+
+    def api(self, kind, repo_id, what, revision, below, wanted):
+        "What is in a repository."
+        if not (repo := self.repo(KINDS[kind], repo_id, revision)): return
+        if what == "revision":
+            info = {"_id": "0"*24, "id": repo_id, "sha": repo.commit, "private": bool(repo.token), "gated": "auto" if repo.gated else False,
+                    "disabled": False, "downloads": 0, "likes": 0, "tags": [], "createdAt": "2026-01-01T00:00:00.000Z",
+                    "lastModified": "2026-01-01T00:00:00.000Z", "siblings": [{"rfilename": name} for name in repo.files]}
+            return self.send_json(info)
+        rows = [self.row(name, p.read_bytes()) for name, p in repo.files.items()]
+        if wanted is not None: rows = [r for r in rows if r["path"] in wanted]
+        if below: rows = [r for r in rows if r["path"].startswith(below + "/")]
+        self.send_json(rows)
+
+    @staticmethod
+    def row(name, data):
+        row = {"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
+        if name.endswith(LARGE): row["lfs"] = {"oid": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 134}
+        return row
+
+    # --- sending
+
+    def send(self, status, data, headers, cut=-1):
+        "One answer; `cut` >= 0 breaks the connection after that many bytes of what was promised."
+        self.send_response(status)
+        for name, value in ({"Content-Length": str(len(data))} | headers).items(): self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD": self.wfile.write(data if cut < 0 else data[:cut])
+        if cut >= 0 and self.command != "HEAD":
+            self.wfile.flush()
+            self.connection.shutdown(socket.SHUT_RDWR)
+            self.close_connection = True
+
+    def send_json(self, value): self.send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
+
+    def send_file(self, data, headers, cut):
+        headers = headers | {"Accept-Ranges": "bytes", "Content-Type": "application/octet-stream"}
+        m = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
+        if not m: return self.send(200, data, headers, cut)
+        first, last = int(m[1]), min(int(m[2] or len(data) - 1), len(data) - 1)
+        if first > last: return self.send(416, b"", {"Content-Range": f"bytes */{len(data)}"})
+        headers["Content-Range"] = f"bytes {first}-{last}/{len(data)}"
+        self.send(206, data[first:last + 1], headers, max(0, cut - first) if cut >= 0 else -1)
+
+    def refuse(self, status, code, extra=None):
+        says = {"RepoNotFound": "Repository not found", "EntryNotFound": "Entry not found", "RevisionNotFound": "Invalid rev id",
+                "GatedRepo": "Access to this repository is restricted", "Unauthorized": "Invalid credentials in Authorization header"}
+        headers = {"X-Error-Code": code, "X-Error-Message": says[code]} if code in says else {}
+        if code == "Unauthorized": del headers["X-Error-Code"]
+        message = json.dumps({"error": says.get(code, f"status {status}")}).encode()
+        self.send(status, message, {"Content-Type": "application/json"} | headers | (extra or {}))

@@ -1,0 +1,1 @@
+"Parity with the reference libraries; a package, so that its files may be named as those one folder up."

@@ -1,0 +1,220 @@
+"""The command line as a user meets it: what it prints, what it leaves behind, and its exit codes. Calls go through `main` in this process;
+a few start the real program."""
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ftlib import cli
+
+ROOT = Path(__file__).resolve().parent.parent
+QUICK = ["--set", "max_steps=3", "--set", "batch_size=4", "--set", "max_length=48"]
+
+
+@pytest.fixture
+def ftlib(capsys, monkeypatch, tmp_path):
+    "ftlib(*words) -> (exit code, stdout, stderr), called from an empty folder."
+    monkeypatch.chdir(tmp_path)
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["ftlib", *map(str, words)])
+        with pytest.raises(SystemExit) as stop: cli.main()
+        out, err = capsys.readouterr()
+        return stop.value.code or 0, out, err
+    return call
+
+
+@pytest.fixture
+def small(tmp_path):
+    "A source folder with a few rows of the embedded twins."
+    source = tmp_path/"data"
+    for task in ("liar", "fever"):
+        (source/task).mkdir(parents=True)
+        for path in (ROOT/"data"/"tiny"/task).iterdir():
+            (source/task/path.name).write_text("".join(path.read_text().splitlines(keepends=True)[:24]))
+    return source
+
+
+def one_sentence(err):
+    "The error as a user sees it: one line, no traceback."
+    lines = [line for line in err.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1 and "Traceback" not in err, err
+    return lines[0]
+
+
+def scores(out): return next(line for line in out.splitlines() if "this model" in line)
+
+
+def test_help_answers_within_a_second_of_work():
+    "CPU seconds of the process, which a busy machine does not stretch; nothing heavy may be imported."
+    code = "import sys, runpy; sys.argv = ['ftlib', '--help']\ntry: runpy.run_module('ftlib.cli', run_name='x')['main']()\nexcept SystemExit: pass\n" \
+           "heavy = {'torch', 'transformers', 'datasets', 'sklearn', 'matplotlib'} & set(sys.modules)\nprint('HEAVY', sorted(heavy))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert "HEAVY []" in done.stdout, done.stdout + done.stderr
+    for command in ("demo", "tasks", "train", "eval", "generate"): assert command in done.stdout
+
+
+def test_train_and_eval_print_the_same_numbers(ftlib, small, tmp_path):
+    code, trained, err = ftlib("train", "classify", "liar", "--source", small, "--out", tmp_path/"run", *QUICK)
+    assert code == 0, err
+    assert "majority" not in scores(trained) and "always" in trained and "validation" in trained
+    assert {"settings.json", "metrics.jsonl", "checkpoint", "report.json", "curves.png", "confusion.png"} <= {p.name for p in (tmp_path/"run").iterdir()}
+    code, scored, err = ftlib("eval", tmp_path/"run")
+    assert code == 0, err
+    assert scores(scored) == scores(trained) and re.search(r"\[0\.\d+, [01]\.\d+\]", scores(scored)) and "24" in scores(scored)
+    report = json.loads((tmp_path/"run"/"report.json").read_text())
+    assert report["split"] == "validation" and report["n"] == 24
+    code, tested, _ = ftlib("eval", tmp_path/"run", "--split", "test", "--n", "10")
+    assert code == 0 and "test" in tested and "10" in scores(tested)
+
+
+def test_a_run_is_not_overwritten_and_resumes(ftlib, small, tmp_path):
+    words = ["train", "classify", "fever", "--source", small, "--out", tmp_path/"run", *QUICK]
+    assert ftlib(*words)[0] == 0
+    weights = (tmp_path/"run"/"checkpoint"/"model.safetensors").read_bytes()
+    code, _, err = ftlib(*words)
+    assert code == 1 and "--resume" in one_sentence(err)
+    code, _, err = ftlib(*words, "--resume")
+    assert code == 0 and "finished" in err
+    code, _, err = ftlib(*words, "--resume", "--set", "lr=0.5")
+    assert code == 1 and "lr" in one_sentence(err)
+    assert (tmp_path/"run"/"checkpoint"/"model.safetensors").read_bytes() == weights
+
+
+def test_head_only_trains_the_head_alone(ftlib, small, tmp_path):
+    from safetensors.torch import load_file
+    assert ftlib("train", "classify", "fever", "--adapter", "head", "--source", small, "--out", tmp_path/"head", *QUICK)[0] == 0
+    trained, base = (load_file(p/"model.safetensors") for p in (tmp_path/"head"/"checkpoint", ROOT/"data"/"tiny"/"model"))
+    assert all((trained[k].float() == base[k].float()).all() for k in base if k in trained)
+
+
+@pytest.mark.parametrize("words, code, part", [
+    (["train", "classify", "lair"], 2, "did you mean 'liar'"),
+    (["train", "clasify", "liar"], 2, "did you mean 'classify'"),
+    (["train", "classify", "liar", "--source", "nowhere"], 1, "nowhere"),
+    (["train", "classify", "liar", "--set", "learning=1"], 2, "learning"),
+    (["train", "classify", "liar", "--set", "lr"], 2, "KEY=VALUE"),
+    (["train", "classify", "liar", "--set", "lr=-1"], 1, "lr"),
+    (["train", "classify", "liar", "--adapter", "lorra"], 2, "lorra"),
+    (["train", "classify", "liar", "--profile", "gpu"], 2, "gpu"),
+    (["train", "classify", "liar", "--model", "./no/such/model"], 1, "no/such/model"),
+    (["eval", "no/such/run"], 1, "no/such/run"),
+    (["eval", "tiny"], 1, "task"),
+    (["generate", "tiny", ""], 1, "empty"),
+    (["generate", "tiny", "Olga", "--temperature", "-1"], 1, "temperature=-1"),
+    (["demo", "--out", "."], 2, "folder"),
+])
+def test_mistakes_get_one_sentence(ftlib, words, code, part):
+    got, _, err = ftlib(*words)
+    assert got == code and part in one_sentence(err)
+
+
+def test_unknown_options_are_wrong_usage(ftlib):
+    assert ftlib("train", "classify", "liar", "--lerning-rate", "1")[0] == 2
+    assert ftlib("train")[0] == 2
+
+
+def broken(source, change):
+    path = source/"liar"/"train.tsv"
+    path.write_text(change(path.read_text()))
+
+
+@pytest.mark.parametrize("change, part", [
+    (lambda text: text.replace("\t", " ", 3), "train.tsv:1"),
+    (lambda text: re.sub(r"\t(true|false|half-true|mostly-true|barely-true|pants-fire)\t", "\tmaybe\t", text, count=1), "maybe"),
+    (lambda text: "", "empty"),
+])
+def test_a_broken_file_is_named_before_anything_is_written(ftlib, small, tmp_path, change, part):
+    broken(small, change)
+    code, _, err = ftlib("train", "classify", "liar", "--source", small, "--out", tmp_path/"run", *QUICK)
+    assert code == 1 and part in one_sentence(err) and "train.tsv" in err
+    assert not (tmp_path/"run").exists()
+
+
+def test_a_checkpoint_cut_short_is_named(ftlib, small, tmp_path):
+    assert ftlib("train", "classify", "fever", "--source", small, "--out", tmp_path/"run", *QUICK)[0] == 0
+    weights = tmp_path/"run"/"checkpoint"/"model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    code, _, err = ftlib("eval", tmp_path/"run")
+    assert code == 1 and "model.safetensors" in one_sentence(err)
+    weights.unlink()
+    code, _, err = ftlib("eval", tmp_path/"run")
+    assert code == 1 and "model.safetensors" in one_sentence(err)
+
+
+def test_a_full_disk_leaves_the_earlier_checkpoint_whole(ftlib, small, tmp_path):
+    "A limit on the size of files stands in for a full disk: the same write fails in the same place."
+    run = tmp_path/"run"
+    words = ["train", "classify", "fever", "--source", small, "--out", run, *QUICK, "--set", "save_every=1"]
+    limit = "import resource, signal, sys; from ftlib import cli, runs\n" \
+            "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); saves, plain = [], runs.write_state\n" \
+            "def write_state(path, state):\n" \
+            "    saves.append(path)\n" \
+            "    if len(saves) == 2: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n" \
+            "    plain(path, state)\n" \
+            "import ftlib.train; ftlib.train.write_state = write_state\n" \
+            f"sys.argv = ['ftlib', *{[str(w) for w in words]!r}]; cli.main()"
+    done = subprocess.run([sys.executable, "-c", limit], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "whole" in one_sentence(done.stderr)
+    assert [p.name for p in run.iterdir() if "checkpoint" in p.name] == ["checkpoint"]
+    code, out, err = ftlib(*words, "--resume")
+    assert code == 0 and "after step 1" in err
+
+
+def test_a_lost_network_is_one_sentence(small, tmp_path):
+    env = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path/"hf"), "HF_HUB_OFFLINE": "0"}
+    for words in (["train", "classify", "fever", "--source", "hub"], ["generate", "someone/some-model", "Hello"]):
+        done = subprocess.run([sys.executable, "-c", "import sys; from ftlib import cli; cli.main()", *words], capture_output=True, text=True,
+                              cwd=tmp_path, env=env, timeout=120)
+        assert done.returncode == 1
+        one_sentence(done.stderr)
+    assert not (tmp_path/"runs").exists()
+
+
+def test_generate_is_reproducible_and_reads_stdin(ftlib, monkeypatch):
+    import io
+    words = ["generate", "tiny", "Olga Belett was born", "--max-new-tokens", "6", "-n", "2", "--seed", "3"]
+    code, first, _ = ftlib(*words)
+    assert code == 0 and first.count("Olga Belett was born") == 2 and ftlib(*words)[1] == first
+    monkeypatch.setattr(sys, "stdin", io.StringIO("Olga Belett was born"))
+    assert ftlib("generate", "tiny", *words[3:])[1] == first
+
+
+def test_generate_refuses_a_classifier(ftlib, small, tmp_path):
+    assert ftlib("train", "classify", "fever", "--source", small, "--out", tmp_path/"run", *QUICK)[0] == 0
+    code, _, err = ftlib("generate", tmp_path/"run", "Hello")
+    assert code == 1 and "ftlib eval" in one_sentence(err)
+
+
+def test_tasks_lists_every_task(ftlib):
+    from ftlib.tasks import TASKS
+    code, out, _ = ftlib("tasks")
+    assert code == 0 and all(name in out for name in TASKS)
+
+
+def test_a_local_settings_file_overlays(ftlib, tmp_path):
+    (tmp_path/"settings.ini").write_text("[classify]\nlrr = 1\n")
+    code, _, err = ftlib("train", "classify", "liar")
+    assert code == 2 and "settings.ini" in one_sentence(err) and "lrr" in err
+
+
+def test_real_liar_rows(ftlib, shared_data, tmp_path):
+    "The shape of the main job on real input, cut to a few steps: the counts of rows are the files' own."
+    code, out, err = ftlib("train", "classify", "liar", "--source", shared_data, "--out", tmp_path/"liar", *QUICK)
+    assert code == 0, err
+    assert "398" in scores(out) and "always" in out
+    assert scores(ftlib("eval", tmp_path/"liar")[1]) == scores(out)
+
+
+def test_an_interrupt_says_how_to_go_on(monkeypatch, capsys):
+    def interrupted(): raise KeyboardInterrupt
+    assert cli.run_safely(interrupted) == 130 and "--resume" in capsys.readouterr().err
+
+
+def test_a_bug_keeps_its_traceback():
+    def bug(): return {}.no_such_attribute
+    with pytest.raises(AttributeError): cli.run_safely(bug)
