@@ -184,9 +184,9 @@ def checkpoint_state(self:Classifier)->dict:
     state = {**base_tensors(lm), "score.weight": self.score.weight}
     return {k: v.detach().cpu().contiguous().clone() for k, v in state.items()}
 
-# %% ../nbs/07_classify.ipynb #f09ec2fb
+# %% ../nbs/07_classify.ipynb #a593965a
 @patch
-def checkpoint_config(self:Classifier)->dict:
+def checkpoint_config(self:Classifier, tokenizer=None)->dict:
     "config.json for transformers, with the labels' names, and a note of the pooling that it does not know."
     from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as known
     config, names = self.config.to_dict(), dict(enumerate(self.labels))
@@ -195,14 +195,14 @@ def checkpoint_config(self:Classifier)->dict:
     for key in ("_name_or_path", "torch_dtype", "num_labels"): config.pop(key, None)
     return config | {"architectures": [known[kind]], "dtype": str(self.score.weight.dtype).removeprefix("torch."),
                      "id2label": names, "label2id": {n: i for i, n in names.items()}, "ftlib_pooling": self.pooling,
-                     "pad_token_id": pad_token(self.config), "problem_type": "single_label_classification"}
+                     "pad_token_id": pad_token(tokenizer or self.config), "problem_type": "single_label_classification"}
 
-# %% ../nbs/07_classify.ipynb #d203b0b8
+# %% ../nbs/07_classify.ipynb #4cb81763
 @patch
 def save_pretrained(self:Classifier, folder:str|Path, tokenizer=None):
     "Write a folder for AutoModelForSequenceClassification: each file whole or not at all, the tokenizer too if given."
     from safetensors.torch import save_file
-    state, config, folder = self.checkpoint_state(), self.checkpoint_config(), Path(folder)
+    state, config, folder = self.checkpoint_state(), self.checkpoint_config(tokenizer), Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_file(folder/"model.safetensors") as f: save_file(state, f, metadata={"format": "pt"})
     with atomic_file(folder/"config.json") as f: f.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

@@ -6,20 +6,21 @@
 __all__ = ['USAGE', 'EXPECTED', 'app', 'OBJECTIVES', 'sentence', 'run_safely', 'console', 'score_table', 'show_report',
            'overrides', 'check_task', 'train', 'eval_', 'generate_', 'tasks', 'demo', 'main']
 
-# %% ../nbs/16_cli.ipynb #e0e3ba5e
+# %% ../nbs/16_cli.ipynb #46da6e23
 import os
 import sys
 from pathlib import Path
 from typing import Annotated, Optional
 import typer
-from .settings import CHOICES, EXPERIMENTS, UnknownName, load_env, load_settings, unknown
+from .settings import CHOICES, UnknownName, load_env, load_settings, unknown
 
-# %% ../nbs/16_cli.ipynb #c025a55c
+# %% ../nbs/16_cli.ipynb #09361ee4
 USAGE, EXPECTED = (UnknownName,), (ValueError, OSError, KeyError, ImportError)
 
 def sentence(error:BaseException)->str:
     "An error's message on one line."
-    return " ".join(str(error.args[0] if isinstance(error, KeyError) and error.args else error).split()) or type(error).__name__
+    words = error.args[0] if isinstance(error, KeyError) and error.args else error
+    return " ".join(str(words).split()) or type(error).__name__
 
 def run_safely(command)->int:
     "Call `command`; its exit code, with the sentence on stderr where it failed."
@@ -33,11 +34,12 @@ def run_safely(command)->int:
         return 2 if isinstance(error, USAGE) else 1
     return 0
 
-# %% ../nbs/16_cli.ipynb #3d15921a
+# %% ../nbs/16_cli.ipynb #fca20e36
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
                   help="Fine-tune language models: train, score, sample.")
 
 def console():
+    "Where tables go: as wide as the terminal, or 110 columns in a file."
     from rich.console import Console
     return Console(width=None if sys.stdout.isatty() else 110)
 
@@ -50,11 +52,12 @@ def score_table(title:str, reports:dict):
     for row in rows: table.add_row(*map(str, row.values()))
     return table
 
-# %% ../nbs/16_cli.ipynb #8ad9da41
+# %% ../nbs/16_cli.ipynb #3359b3f2
 def show_report(report:dict):
     "Scores beside the majority baseline, and which rows they are of."
     reports = {f"always {report['majority']['says']}": report["majority"]} if "majority" in report else {}
-    console().print(score_table(f"{report['task']} · {report['split']} · {report['source']}", reports | {"this model": report}))
+    title = f"{report['task']} · {report['split']} · {report['source']}"
+    console().print(score_table(title, reports | {"this model": report}))
 
 def overrides(pairs:list)->dict:
     "KEY=VALUE words as settings."
@@ -62,7 +65,7 @@ def overrides(pairs:list)->dict:
         if "=" not in pair: raise UnknownName(f"--set {pair!r} is not KEY=VALUE, such as --set lr=3e-4")
     return dict(pair.split("=", 1) for pair in pairs)
 
-# %% ../nbs/16_cli.ipynb #87fbd43d
+# %% ../nbs/16_cli.ipynb #9aafa00b
 OBJECTIVES = ("classify",)
 
 def check_task(objective:str, task:str):
@@ -70,20 +73,20 @@ def check_task(objective:str, task:str):
     from ftlib.tasks import TASKS
     if objective not in OBJECTIVES: raise unknown("objective", objective, OBJECTIVES)
     fitting = [name for name, t in TASKS.items() if t.kind == objective]
-    if task not in fitting: raise unknown("task" if task not in TASKS else f"task of {objective}:", task, fitting)
+    if task not in fitting: raise unknown(f"task of {objective}:" if task in TASKS else "task", task, fitting)
 
-# %% ../nbs/16_cli.ipynb #6aa7bea3
+# %% ../nbs/16_cli.ipynb #ca483ee2
 @app.command()
-def train(
+def train(*,
     objective:Annotated[str, typer.Argument(help=f"What to train: {', '.join(OBJECTIVES)}.")],
     task:Annotated[str, typer.Argument(help="On what; `ftlib tasks` lists them.")],
-    adapter:Annotated[Optional[str], typer.Option(help=f"What is trained in place of the whole model: {', '.join(CHOICES['adapter'])}.")] = None,
+    adapter:Annotated[Optional[str], typer.Option(help=f"What is trained: {', '.join(CHOICES['adapter'])}.")] = None,
     model:Annotated[Optional[str], typer.Option(help="tiny, a checkpoint folder or a hub id.")] = None,
     source:Annotated[Optional[str], typer.Option(help="tiny, hub or a folder with the data set's files.")] = None,
     profile:Annotated[Optional[str], typer.Option(help="cpu or cuda; else $FTLIB_PROFILE, else cpu.")] = None,
     out:Annotated[Optional[Path], typer.Option(help="Run folder; runs/OBJECTIVE-TASK if not given.")] = None,
     resume:Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
-    setting:Annotated[list[str], typer.Option("--set", help="KEY=VALUE of settings.ini, any number of times.")] = [],
+    setting:Annotated[list[str], typer.Option("--set", help="KEY=VALUE of settings.ini; may be repeated.")] = [],
 ):
     "Train a model on a task and score it on held-out rows."
     check_task(objective, task)
@@ -96,22 +99,22 @@ def train(
     show_report(run.report)
     console().print(f"run folder: {out}", style="dim", highlight=False)
 
-# %% ../nbs/16_cli.ipynb #a9a30233
+# %% ../nbs/16_cli.ipynb #9bcf4233
 @app.command("eval")
-def eval_(
+def eval_(*,
     checkpoint:Annotated[str, typer.Argument(help="Run folder, checkpoint folder or hub id.")],
-    task:Annotated[Optional[str], typer.Argument(help="The task; the one it was trained on if not given.")] = None,
-    split:Annotated[Optional[str], typer.Option(help="train, validation or test; validation if not given, or test without one.")] = None,
-    source:Annotated[Optional[str], typer.Option(help="tiny, hub or a folder; where it was trained if not given.")] = None,
+    task:Annotated[Optional[str], typer.Argument(help="The task; by default the one it was trained on.")] = None,
+    split:Annotated[Optional[str], typer.Option(help="train, validation (the default) or test.")] = None,
+    source:Annotated[Optional[str], typer.Option(help="tiny, hub or a folder; by default as trained.")] = None,
     n:Annotated[Optional[int], typer.Option(help="Only the first so many rows.")] = None,
 ):
     "Score a checkpoint: accuracy and macro-F1 with n and 95 % intervals."
     from ftlib.evaluate import evaluate
     show_report(evaluate(checkpoint, task, split, source, n))
 
-# %% ../nbs/16_cli.ipynb #ebd957e7
+# %% ../nbs/16_cli.ipynb #070643dd
 @app.command("generate")
-def generate_(
+def generate_(*,
     checkpoint:Annotated[str, typer.Argument(help="tiny, a run folder, a checkpoint folder or a hub id.")],
     prompt:Annotated[Optional[str], typer.Argument(help="Text to continue; read from stdin if not given.")] = None,
     max_new_tokens:Annotated[int, typer.Option(help="Tokens to add at most.")] = 64,
@@ -124,11 +127,13 @@ def generate_(
     from ftlib.evaluate import load_run
     from ftlib.report import continue_texts
     run = load_run(checkpoint)
-    if hasattr(run.model, "score"): raise ValueError(f"{checkpoint} is a classifier: score it with `ftlib eval {checkpoint}`")
+    if hasattr(run.model, "score"):
+        raise ValueError(f"{checkpoint} is a classifier: score it with `ftlib eval {checkpoint}`")
     text = prompt if prompt is not None else sys.stdin.read()
     if not text: raise ValueError("the prompt is empty: give it as an argument or on stdin")
-    done = continue_texts(run.model, run.tokenizer, [text], max_new_tokens, temperature, top_p=top_p, seed=seed, num_return_sequences=samples)
-    for words in done: print(text + words)
+    for words in continue_texts(run.model, run.tokenizer, [text], max_new_tokens, temperature, top_p=top_p, seed=seed,
+                                num_return_sequences=samples):
+        print(text + words)
 
 # %% ../nbs/16_cli.ipynb #b7abc0d4
 @app.command()

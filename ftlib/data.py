@@ -152,16 +152,17 @@ def hub_folder(repo_id:str, patterns:list, repo_type:str="model", revision:str|N
     kw = dict(allow_patterns=patterns, repo_type=repo_type, revision=revision)
     return hub_call("the files", False, snapshot_download, repo_id, **kw)
 
-# %% ../nbs/01_data.ipynb #514f81af
+# %% ../nbs/01_data.ipynb #a84e539b
 def load_tokenizer(
     name_or_dir:str|Path, # "tiny", a folder or a hub id
 ):                        # a fast transformers tokenizer
     "A tokenizer as it was saved: it is given no pad token, because no mask here needs one."
     from transformers import AutoTokenizer
     folder = resource("tiny")/"model" if str(name_or_dir) == "tiny" else Path(name_or_dir)
-    if not folder.is_dir(): hub_file(str(name_or_dir), "tokenizer_config.json", "model") # first: its errors are clear
-    elif not (folder/"tokenizer.json").is_file(): raise FileNotFoundError(f"{folder} holds no tokenizer.json")
-    try: return AutoTokenizer.from_pretrained(folder if folder.is_dir() else str(name_or_dir))
+    if not folder.is_dir(): folder = hub_folder(str(name_or_dir), ["*.json", "*.txt", "*.model", "*.jinja"])
+    if not any((folder/name).is_file() for name in ("tokenizer.json", "vocab.json", "tokenizer.model")):
+        raise FileNotFoundError(f"{folder} holds no tokenizer.json")
+    try: return AutoTokenizer.from_pretrained(folder)
     except Exception as error: # the library beneath raises bare Exceptions for a broken file
         raise ValueError(f"the tokenizer of {name_or_dir} cannot be read: {str(error).split(chr(10))[0]}") from None
 

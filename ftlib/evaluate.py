@@ -55,11 +55,16 @@ class Run:
     history:list|None = None       # of the training, when this process did it
     report:dict|None = None        # its scores
 
-# %% ../nbs/14_evaluate.ipynb #0fb1c545
-def set_dropout(model, p):
+# %% ../nbs/14_evaluate.ipynb #56f4f212
+def set_dropout(
+    model,           # GPT2LM or a transformers model; changed in place
+    p:float          # the share of numbers that training drops
+):
+    "One dropout rate for the whole model, wherever it keeps them."
     for m in model.modules():
         if isinstance(m, torch.nn.Dropout): m.p = p
-        if hasattr(m, "pdrop"): m.pdrop = (p, p) if isinstance(m.pdrop, tuple) else p
+        if hasattr(m, "pdrop"): m.pdrop = (p, p) if isinstance(m.pdrop, tuple) else p      # ours
+        if isinstance(getattr(m, "attention_dropout", None), float): m.attention_dropout = p  # Llama's and Qwen2's
     if hasattr(model.config, "embd_pdrop"): model.config.embd_pdrop = p
 
 # %% ../nbs/14_evaluate.ipynb #031e6c04
@@ -71,7 +76,7 @@ def new_classifier(settings:Settings, labels:list)->tuple:
     classifier = Classifier(model, len(labels), settings.pooling, labels=labels).to(model.device)
     return head_only(classifier) if settings.adapter == "head" else classifier, tokenizer
 
-# %% ../nbs/14_evaluate.ipynb #89b83e6a
+# %% ../nbs/14_evaluate.ipynb #ee3c2ca6
 def train_run(
     settings:Settings,        # of an experiment "classify.TASK"
     out=None,                 # run folder; None: nothing is written
@@ -88,7 +93,8 @@ def train_run(
     score = partial(score_classifier, tokenizer=tokenizer, rows=held, **read)
     history = fit(classifier, batches, partial(classify_step, class_weights=weights), settings, out=out, resume=resume,
                   probe=lambda model: headline(score(model)), save=partial(save_classifier, tokenizer=tokenizer))
-    report = {"task": task, "split": split, "source": str(settings.source)} | score(classifier, train_labels=rows["label"])
+    where = {"task": task, "split": split, "source": str(settings.source)}
+    report = where | score(classifier, train_labels=rows["label"])
     if out: write_report(Path(out), history, report)
     return Run(classifier, tokenizer, asdict(settings), history, report)
 
@@ -134,7 +140,7 @@ def load_run(
     if not kinds[0].endswith("ForSequenceClassification"): return Run(*load_model(where, device), settings)
     return Run(Classifier.from_pretrained(where, device=device), load_tokenizer(where), settings)
 
-# %% ../nbs/14_evaluate.ipynb #42402df6
+# %% ../nbs/14_evaluate.ipynb #2090d2b4
 def evaluate(
     checkpoint,          # what `load_run` opens
     task:str|None=None,  # None: the task it was trained on
@@ -146,9 +152,11 @@ def evaluate(
     run = load_run(checkpoint)
     trained_on = run.settings.get("experiment", "").split(".")[-1]
     task, source = task or trained_on, source or run.settings.get("source")
-    if not task: raise ValueError(f"{checkpoint} does not say which task it was trained on: name one of {', '.join(TASKS)}")
+    if not task: raise ValueError(f"{checkpoint} does not say which task it is for: name one of {', '.join(TASKS)}")
     if task not in TASKS: raise unknown("task", task, TASKS)
-    if not isinstance(run.model, Classifier): raise ValueError(f"{checkpoint} is a language model without a classification head: train one with `ftlib train classify {task}`")
+    if not isinstance(run.model, Classifier):
+        raise ValueError(f"{checkpoint} is a language model without a classification head: "
+                         f"train one with `ftlib train classify {task}`")
     if source is None: source = load_settings(f"{TASKS[task].kind}.{task}").source
     split, rows = scoring_split(task, source, split)
     check_labels(run.model, rows, checkpoint, task)

@@ -63,11 +63,12 @@ def count_steps(
     per_epoch = math.inf if n is None else math.ceil(n/size)
     return settings.max_steps or settings.epochs*per_epoch, per_epoch
 
-# %% ../nbs/04_optim.ipynb #408bf35b
+# %% ../nbs/04_optim.ipynb #a61db16b
 def make_optimizer(
     model,                   # what requires a gradient is trained
     lr:float,                # peak learning rate
-    weight_decay:float=0.0   # decoupled, on matrices only
+    weight_decay:float=0.0,  # decoupled, on matrices only
+    beta2:float=0.999        # how long squared gradients are remembered: about 1/(1 - beta2) steps
 )->torch.optim.AdamW:
     "Fused AdamW in two groups: matrices, which decay; norms, biases and parametrised weights, which do not."
     params = [p for p in model.parameters() if p.requires_grad]
@@ -77,7 +78,7 @@ def make_optimizer(
     for p in params: groups[p.ndim > 1 and id(p) not in coordinates].append(p)
     fused = all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in params)
     groups = [{"params": ps, "weight_decay": weight_decay*decays} for decays, ps in groups.items() if ps]
-    return torch.optim.AdamW(groups, lr=lr, fused=fused)
+    return torch.optim.AdamW(groups, lr=lr, betas=(0.9, beta2), fused=fused)
 
 # %% ../nbs/04_optim.ipynb #285d37e4
 def sync_gradients(

@@ -6,7 +6,7 @@
 __all__ = ['SHARES', 'REFERENCE_RATE', 'STYLE', 'PROMPTS', 'STAGES', 'matrix_rate', 'Report', 'score_row', 'bag_of_words',
            'classify_stage', 'continue_texts', 'surprise', 'generate_stage', 'Stage', 'run_demo']
 
-# %% ../nbs/15_report.ipynb #8265cfdf
+# %% ../nbs/15_report.ipynb #2febfe4f
 import base64
 import html
 import io
@@ -17,12 +17,12 @@ from pathlib import Path
 import torch
 from fastcore.basics import patch
 from .data import atomic_file
-from .evaluate import headline, new_classifier, pairs_of, score_classifier, scoring_split, train_run
+from .evaluate import new_classifier, pairs_of, score_classifier, scoring_split, train_run
 from .generate import generate
 from .gpt2 import load_model
 from .logps import completion_logps
 from .metrics import plot_confusion
-from .settings import load_settings, resource
+from .settings import load_settings
 
 # %% ../nbs/15_report.ipynb #a68e7072
 SHARES = {"classify": 25, "adapters": 30, "generate": 15, "preferences": 40, "reinforce": 45, "report": 10}
@@ -110,7 +110,7 @@ def bag_of_words(rows, held)->dict:
     model.fit(text(rows), rows["label"])
     return classification_report(held["label"], model.predict(text(held)).tolist(), held.features["label"].names)
 
-# %% ../nbs/15_report.ipynb #1607c781
+# %% ../nbs/15_report.ipynb #f693d008
 def classify_stage(page:Report, tasks=("fever", "liar"))->dict:
     "Fine-tune the embedded model on the embedded classification tasks: before, baselines, after."
     from ftlib.tasks import TASKS, load_task
@@ -128,13 +128,17 @@ def classify_stage(page:Report, tasks=("fever", "liar"))->dict:
         page.table([score_row("majority label", run.report["majority"]), score_row("bag of words", words),
                     score_row("tiny model, untrained head", before), score_row("tiny model, fine-tuned", run.report)])
         page.plot(run.history.plot(), f"loss and held-out scores while training on {task}")
-        page.plot(plot_confusion(*pairs_of(run.report["confusion"]), list(run.report["support"])).figure, f"confusion matrix of {task}")
-        reached |= {f"{task} before": before["accuracy"], f"{task} bag of words": words["accuracy"], f"{task} after": run.report["accuracy"]}
+        table = plot_confusion(*pairs_of(run.report["confusion"]), list(run.report["support"]))
+        page.plot(table.figure, f"confusion matrix of {task}")
+        reached |= {f"{task} before": before["accuracy"], f"{task} bag of words": words["accuracy"],
+                    f"{task} after": run.report["accuracy"]}
     return reached
 
-# %% ../nbs/15_report.ipynb #fb9799af
-PROMPTS = {"a life": "Olga Belett was born in", "a question": "<|user|>In which year did Tess Banull get married?\n<|assistant|>",
-           "a sum": "Mara has 12 boats. Emil gives Mara 7 more. How many boats does Mara have now?\n", "a verse": "And silver the"}
+# %% ../nbs/15_report.ipynb #3672d4b9
+PROMPTS = {"a life": "Olga Belett was born in",
+           "a question": "<|user|>In which year did Tess Banull get married?\n<|assistant|>",
+           "a sum": "Mara has 12 boats. Emil gives Mara 7 more. How many boats does Mara have now?\n",
+           "a verse": "And silver the"}
 
 def continue_texts(
     model, tokenizer,
@@ -149,14 +153,16 @@ def continue_texts(
     done = generate(model, ids.to(model.device), mask.to(model.device), max_new_tokens, temperature,
                     eos_token_id=tokenizer.eos_token_id, **kw)
     new = done.sequences[:, ids.shape[1]:]
-    return [tokenizer.decode(row[keep.bool()], skip_special_tokens=True) for row, keep in zip(new, done.completion_mask)]
+    kept = [row[keep.bool()] for row, keep in zip(new, done.completion_mask)]
+    return tokenizer.batch_decode(kept, skip_special_tokens=True)
 
-# %% ../nbs/15_report.ipynb #8a485807
+# %% ../nbs/15_report.ipynb #698391ac
 def surprise(model, tokenizer, texts:list)->torch.Tensor:
     "Mean of -log p per token of each text (n,), end-of-text put in front so that the first token counts too."
     from ftlib.data import encode, pad_rows
     ids, mask = pad_rows([[tokenizer.eos_token_id, *encode(tokenizer, t)] for t in texts])
-    with torch.no_grad(): logps, kept = completion_logps(model, ids.to(model.device), mask.to(model.device), mask.to(model.device))
+    ids, mask = ids.to(model.device), mask.to(model.device)
+    with torch.no_grad(): logps, kept = completion_logps(model, ids, mask, mask)
     return -(logps.sum(1)/kept.sum(1)).cpu()
 
 # %% ../nbs/15_report.ipynb #04197e15
@@ -186,26 +192,28 @@ class Stage:
 STAGES = [Stage("classify", "fine-tune on the embedded FEVER and LIAR twins", classify_stage),
           Stage("generate", "continue prompts with the embedded model", generate_stage)]
 
-# %% ../nbs/15_report.ipynb #ac345fc5
+# %% ../nbs/15_report.ipynb #d5b609ce
 def run_demo(
     path="report.html",       # the page that is written
     stages=None,              # None: all of STAGES
     say:Callable=print        # called with a line of progress
 )->dict:                      # {stage: {"seconds", "share", what it reached}}
     "The course in miniature, offline, from the embedded model and data."
-    stages, page, results, rate = STAGES if stages is None else stages, Report("ftlib in three minutes"), {}, matrix_rate()
+    page, results, rate, start = Report("ftlib in three minutes"), {}, matrix_rate(), time.perf_counter()
     page.text("Everything on this page was made just now, from the model and the data that come with ftlib.")
-    start = time.perf_counter()
-    for stage in stages:
+    for stage in STAGES if stages is None else stages:
         say(f"{stage.title} …")
         began = time.perf_counter()
         reached = stage.work(page)
-        results[stage.name] = {"seconds": time.perf_counter() - began, "share": SHARES[stage.name]*max(1, REFERENCE_RATE/rate)} | reached
-        say("  " + " · ".join(f"{k} {v:.3f}" for k, v in reached.items()) + f" · {results[stage.name]['seconds']:.1f} s")
+        share = SHARES[stage.name]*max(1, REFERENCE_RATE/rate)
+        results[stage.name] = {"seconds": time.perf_counter() - began, "share": share} | reached
+        words = [f"{k} {v:.3f}" for k, v in reached.items()] + [f"{results[stage.name]['seconds']:.1f} s"]
+        say("  " + " · ".join(words))
     page.heading("Time")
-    page.table([{"stage": n, "seconds": f"{r['seconds']:.1f}", "share on this machine": f"{r['share']:.0f}"} for n, r in results.items()])
-    page.text(f"float32 matrix rate of this run: {rate:.0f} GFLOP/s on {torch.get_num_threads()} threads; the shares are meant "
-              f"at {REFERENCE_RATE:.0f} and scaled by it. In all: {time.perf_counter() - start:.1f} s.", small=True)
+    page.table([{"stage": name, "seconds": f"{r['seconds']:.1f}", "share on this machine": f"{r['share']:.0f}"}
+                for name, r in results.items()])
+    page.text(f"In all: {time.perf_counter() - start:.1f} s. float32 matrix rate of this run: {rate:.0f} GFLOP/s on "
+              f"{torch.get_num_threads()} threads; the shares are meant at {REFERENCE_RATE:.0f}.", small=True)
     page.save(path)
     say(f"written: {path}")
     return results

@@ -70,7 +70,7 @@ class RunSettings:
         for f in fields(self): setattr(self, f.name, parse_value(f, getattr(self, f.name)))
     def to_json(self)->str: return json.dumps(asdict(self), indent=1)
 
-# %% ../nbs/00_settings.ipynb #59507718
+# %% ../nbs/00_settings.ipynb #cf7df0d1
 @dataclass(kw_only=True)
 class Settings(RunSettings):
     "How a model is trained."
@@ -80,6 +80,7 @@ class Settings(RunSettings):
     accumulation:int = 1       # micro-batches in an optimiser step
     lr:float = 1e-3            # the highest learning rate
     weight_decay:float = 0.01  # decoupled, as in AdamW
+    beta2:float = 0.999        # how long AdamW remembers squared gradients; less for short runs from nothing
     warmup:float = 0.1         # share of the steps in which the rate climbs
     schedule:str = "cosine"    # what the rate does after that
     min_lr:float = 0.0         # the rate it falls to, as a share of lr
@@ -108,7 +109,7 @@ class PretrainSettings(Settings):
 
 EXPERIMENTS = {"classify": ClassifySettings, "pretrain": PretrainSettings}
 
-# %% ../nbs/00_settings.ipynb #fc1d2062
+# %% ../nbs/00_settings.ipynb #3765b1dd
 CHOICES = {
     "profile": PROFILES, "dtype": ("float32", "bfloat16"), "adapter": ("none", "head"), "pooling": ("last", "mean"),
     "wandb": ("off", "online", "offline"), "schedule": ("cosine", "linear", "constant")}
@@ -117,7 +118,7 @@ RULES = {words: (rule, names.split()) for words, rule, names in (
     ("at least 0", lambda v: v >= 0, "max_steps eval_every save_every clip weight_decay"),
     ("between 0 and 1", lambda v: 0 <= v <= 1, "warmup min_lr"),
     ("more than 0", lambda v: v > 0, "lr"),
-    ("at least 0 and less than 1", lambda v: 0 <= v < 1, "dropout"),
+    ("at least 0 and less than 1", lambda v: 0 <= v < 1, "dropout beta2"),
     ("at least 2", lambda v: v >= 2, "max_length"),
     ("at least 257: 256 bytes and an end", lambda v: v >= 257, "vocab_size"),
     ("between 0 and 2**32 - 1", lambda v: 0 <= v < 2**32, "seed"),

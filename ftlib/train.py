@@ -46,7 +46,7 @@ class Run:
         kept = {k: v for k, v in asdict(self.settings).items() if k not in FREE}
         self.same = kept | {"processes": self.world, "steps": self.total}
 
-# %% ../nbs/05_train.ipynb #fdaaf539
+# %% ../nbs/05_train.ipynb #d835e314
 def start_run(model, batches, settings, out)->Run:
     "Check what can be checked, seed, place the model, and give every process the weights of the first."
     from accelerate import PartialState
@@ -59,7 +59,7 @@ def start_run(model, batches, settings, out)->Run:
     model.to(device)
     if workers.num_processes > 1:
         for tensor in [*model.parameters(), *model.buffers()]: torch.distributed.broadcast(tensor.data, 0)
-    optimizer = make_optimizer(model, settings.lr, settings.weight_decay)
+    optimizer = make_optimizer(model, settings.lr, settings.weight_decay, settings.beta2)
     return Run(model, batches, settings, out and Path(out), workers, device, optimizer, *steps)
 
 # %% ../nbs/05_train.ipynb #f0e7b515

@@ -128,6 +128,15 @@ def progress(out):
     except OSError: return 0
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    "The models here are too small to share between cores."
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 # --- every moment of the swap, one by one
 
 

@@ -42,8 +42,8 @@ def test_prompts_that_cannot_be_continued():
     with pytest.raises(ValueError, match="row 0 ends in padding"): generate(model, ids, mask, 4)
     with pytest.raises(ValueError, match="row 2 ends in padding"): generate(model, ids, torch.tensor([[1]*5, [1]*5, [1]*4 + [0]]).bool(), 4)
     for empty in (torch.zeros(2, 0, dtype=torch.long), torch.zeros(0, 4, dtype=torch.long), torch.zeros(4, dtype=torch.long)):
-        with pytest.raises(ValueError, match="input_ids must be"): generate(model, empty)
-    with pytest.raises(ValueError, match="differ"): generate(model, ids, mask[:, 1:])
+        with pytest.raises(ValueError, match="input_ids must be"): generate(model, empty, None, 4)
+    with pytest.raises(ValueError, match="differ"): generate(model, ids, mask[:, 1:], 4)
     with pytest.raises(ValueError, match="ends in padding"): generate(model, ids, torch.zeros_like(mask), 4)
 
 

@@ -16,6 +16,15 @@ from torch import nn
 from torch.nn.utils.parametrizations import orthogonal
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    "The models here are too small to share between cores."
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def make(dropout=0.0, seed=1):
     torch.manual_seed(seed)
     return nn.Sequential(nn.Linear(6, 24), nn.LayerNorm(24), nn.Tanh(), nn.Dropout(dropout), nn.Linear(24, 1))
