@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['PROMPT_MASK', 'takes_positions', 'SCALED', 'CHUNK', 'token_logps', 'unwrap', 'takes', 'forward', 'output_head',
-           'headless', 'hidden_states', 'chunks', 'head_chunks', 'exp_', 'HeadGrads', 'HeadLogps', 'is_plain',
-           'as_autocast', 'head_logps', 'HeadNLL', 'tied_rows', 'completion_states', 'completion_logps',
+           'swapped', 'hidden_states', 'chunks', 'head_chunks', 'exp_', 'HeadGrads', 'HeadLogps', 'is_plain',
+           'as_autocast', 'head_logps', 'HeadNLL', 'TiedRows', 'is_tied', 'completion_states', 'completion_logps',
            'completion_nll', 'kl_estimate']
 
-# %% ../nbs/03_logps.ipynb #c2eb213f
+# %% ../nbs/03_logps.ipynb #f3604efa
 import inspect
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import lru_cache, partial
 import torch
@@ -18,23 +18,18 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
-# %% ../nbs/03_logps.ipynb #55a461be
-def token_logps(
-    logits,       # (b, t, vocab)
-    ids           # (b, t)
-):                # (b, t-1): column j scores token j+1
-    "Log-probability the model gave to each token it was shown, given those before."
+# %% ../nbs/03_logps.ipynb #2e5d7070
+def token_logps(logits, ids):
+    "Log-probs (b, t-1) that `logits` (b, t, vocab) give to the tokens `ids` (b, t); column j scores token j+1."
     return logits[:, :-1].log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
 
-# %% ../nbs/03_logps.ipynb #6f192c07
+# %% ../nbs/03_logps.ipynb #e1ec6a8a
 PROMPT_MASK = ContextVar("prompt_mask", default=None)  # (b, t) of the forward pass under way, for adapters to read
-
 def unwrap(model:nn.Module)->nn.Module:
     "The model inside data-parallel and compile wrappers."
     def inner(m): return getattr(m, "module", None) or getattr(m, "_orig_mod", None)
     while isinstance(inner(model), nn.Module): model = inner(model)
     return model
-
 @lru_cache
 def _parameters(forward)->frozenset: return frozenset(inspect.signature(forward).parameters)
 def takes(model:nn.Module, name:str)->bool:
@@ -59,44 +54,38 @@ def forward(
     try: return model(input_ids=ids, attention_mask=attention_mask, **kw)
     finally: PROMPT_MASK.reset(token)
 
-# %% ../nbs/03_logps.ipynb #e6cc8631
+# %% ../nbs/03_logps.ipynb #c4133a34
 SCALED = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier")
-
 def output_head(model)->nn.Module:
     "The module that turns hidden states into logits; a model that transforms the logits further is refused."
     m = unwrap(model)
     head = getattr(m, "get_output_embeddings", lambda: None)()
     if head is None: raise ValueError(f"{type(m).__name__} has no output head: log-probs need a causal LM")
-    for key in SCALED:
-        if (value := getattr(m.config, key, None)) not in (None, 1.0):
-            raise ValueError(f"{type(m).__name__} sets {key}={value}: its logits are not its head's alone")
+    more = [f"{key}={value}" for key in SCALED if (value := getattr(m.config, key, None)) not in (None, 1.0)]
+    if more: raise ValueError(f"{type(m).__name__} sets {', '.join(more)}: its logits are not its head's alone")
     return head
 
-# %% ../nbs/03_logps.ipynb #dfcae0a8
+# %% ../nbs/03_logps.ipynb #1aff9e86
 @contextmanager
-def headless(model):
-    "Within, the model's head passes its input through: `.logits` are the final hidden states (b, t, d)."
-    head = output_head(model)
-    had = head.__dict__.get("forward")
-    head.forward = lambda h: h
-    try: yield head
+def swapped(module, forward):
+    "Within, a call of `module` computes `forward` in place of its own."
+    had = module.__dict__.get("forward")
+    module.forward = forward
+    try: yield
     finally:
-        del head.forward
-        if had is not None: head.forward = had
-
+        del module.forward
+        if had is not None: module.forward = had
 def hidden_states(model, ids, attention_mask=None, prompt_mask=None, **kw):
     "What the head reads: final hidden states (b, t, d), the last layer norm included; parameters as in `forward`."
     if takes(model, "use_cache"): kw = {"use_cache": False, **kw}
-    with headless(model): return forward(model, ids, attention_mask, prompt_mask, **kw).logits
+    with swapped(output_head(model), lambda h: h): return forward(model, ids, attention_mask, prompt_mask, **kw).logits
 
-# %% ../nbs/03_logps.ipynb #7eabca9e
+# %% ../nbs/03_logps.ipynb #ac0282de
 CHUNK = {"cpu": 9*2**20, "cuda": 2**27}  # logits held at a time; below 2**23 glibc would keep the freed buffer
-
 def chunks(n:int, vocab:int, device)->list[slice]:
     "Slices of `n` rows so that rows × vocab stays near the device's `CHUNK`; at least one, empty if n is 0."
     step = max(16, CHUNK.get(torch.device(device).type, CHUNK["cpu"])//vocab)
     return [slice(i, min(i+step, n)) for i in range(0, max(n, 1), step)]
-
 def head_chunks(h, w, bias=None, temperature=1.0):
     "Yields (slice of rows, their logits): float32 at least, and valid until the next one, as all share a buffer."
     parts, wide = chunks(len(h), len(w), h.device), torch.promote_types(h.dtype, torch.float32)
@@ -106,13 +95,12 @@ def head_chunks(h, w, bias=None, temperature=1.0):
         torch.mm(h[s], w.T, out=z) if bias is None else torch.addmm(bias.to(h.dtype), h[s], w.T, out=z)
         z = z.to(wide)
         yield s, z if temperature == 1.0 else z.div_(temperature)
-
 def exp_(z):
     "exp(z - max) in the place of logits `z` (n, vocab); returns the maximum and the sum, both (n, 1)."
     top = z.amax(-1, keepdim=True)
     return top, z.sub_(top).exp_().sum(-1, keepdim=True)
 
-# %% ../nbs/03_logps.ipynb #64771e8a
+# %% ../nbs/03_logps.ipynb #9a1979d1
 class HeadGrads:
     "Gradients of a head, gathered chunk by chunk: of the hidden states, the weight and the bias, each if wanted."
     def __init__(self, h, weight, bias, wanted):
@@ -120,7 +108,6 @@ class HeadGrads:
         self.dh = torch.empty_like(h) if wanted[0] else None
         self.dw = torch.zeros_like(weight) if wanted[1] else None
         self.db = torch.zeros_like(bias) if bias is not None and wanted[2] else None
-
     def add(self, s, dlogits, targets, at_target, temperature=1.0):
         "`dlogits` (n, vocab) is the softmax part; `at_target` (n,) is what the chosen token's column gets on top."
         dlogits.scatter_add_(1, targets[:, None], at_target[:, None].to(dlogits.dtype))
@@ -154,7 +141,7 @@ class HeadLogps(torch.autograd.Function):
             grads.add(s, z.sub_(lse[s, None]).exp_().mul_(-g[s, None]), targets[s], g[s], ctx.temperature)
         return grads.dh, grads.dw, grads.db, None, None
 
-# %% ../nbs/03_logps.ipynb #0181a447
+# %% ../nbs/03_logps.ipynb #0946384f
 def is_plain(head)->bool:
     "Whether a head is a linear layer and nothing else, so that its weight says all."
     return type(head) is nn.Linear and "forward" not in head.__dict__
@@ -162,11 +149,11 @@ def as_autocast(h):
     "`h` in the precision that autocast, where it is on, would run a linear layer in."
     kind = h.device.type
     return h.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) and h.dtype != torch.float64 else h
-
-def head_logps(head, h, targets, temperature=1.0):
-    "Log-probs (n,) of `targets` (n,) given states `h` (n, d); a head that is no bare linear layer is called chunk-wise."
+def head_logps(head, h, targets, temperature=1.0, weight=None):
+    "Log-probs (n,) of `targets` given states `h` (n, d); a head that is no bare linear layer is called chunk-wise."
     if not temperature > 0: raise ValueError(f"temperature {temperature} has no log-probs; it must be above 0")
-    if is_plain(head): return HeadLogps.apply(as_autocast(h), head.weight, head.bias, targets, temperature)
+    if is_plain(head):
+        return HeadLogps.apply(as_autocast(h), head.weight if weight is None else weight, head.bias, targets, temperature)
     def score(h, targets):
         logits = head(h)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))/temperature
@@ -196,32 +183,44 @@ class HeadNLL(torch.autograd.Function):
         grads, ctx.grads = ctx.grads, None
         return *(x if x is None else x.mul_(g) for x in grads), None
 
-# %% ../nbs/03_logps.ipynb #c746641e
-@contextmanager
-def tied_rows(model):
-    "Within, an embedding tied to the head hands on gradients of the rows it reads, not a second table of them."
-    m, head = unwrap(model), output_head(model)
-    embedding, compiled = m.get_input_embeddings(), m is not getattr(model, "module", model) or m._compiled_call_impl
-    if compiled or not is_plain(head) or type(embedding) is not nn.Embedding or embedding.weight is not head.weight: yield
-    else:
-        before, embedding.sparse = embedding.sparse, True
-        try: yield
-        finally: embedding.sparse = before
+# %% ../nbs/03_logps.ipynb #82a5ff45
+class TiedRows(torch.autograd.Function):
+    "Rows of a table, and the table again for the head, whose gradient takes in that of the rows in place."
+    @staticmethod
+    def forward(ctx, table, ids):
+        ctx.save_for_backward(ids)
+        return table[ids], table.detach()
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, rows, table):
+        return table.index_add_(0, ctx.saved_tensors[0].flatten(), rows.flatten(0, -2).to(table.dtype)), None
+def is_tied(model, head)->bool:
+    "Whether the head's weight is the embedding's, each used as it is."
+    m, wrapped = unwrap(model), getattr(model, "module", model)         # wrapped: a compiled model, if it is one
+    e = m.get_input_embeddings()
+    bare = type(e) is nn.Embedding and e.padding_idx is None and "forward" not in e.__dict__
+    return bare and is_plain(head) and e.weight is head.weight and m is wrapped and m._compiled_call_impl is None
 
-# %% ../nbs/03_logps.ipynb #bb16a317
+# %% ../nbs/03_logps.ipynb #5d6997c7
 def completion_states(model, ids, attention_mask, completion_mask):
-    "Hidden states (n, d) that predict the completion's n tokens, those tokens (n,) and where they stand (b, t-1)."
+    "States (n, d) that predict a completion's n tokens, those (n,), where they stand (b, t-1), the head's weight."
     for name, x in (("attention_mask", attention_mask), ("completion_mask", completion_mask)):
         if x.shape != ids.shape: raise ValueError(f"{name} is {tuple(x.shape)}, input_ids {tuple(ids.shape)}")
-    real, done = attention_mask.bool(), completion_mask.bool()
-    here = torch.arange(real.shape[1], device=real.device)
+    real, done, here = attention_mask.bool(), completion_mask.bool(), torch.arange(ids.shape[1], device=ids.device)
     last = torch.where(real, here, -1).cummax(1).values             # (b, t): latest real token so far, -1 before any
     keep = (done & real)[:, 1:] & (last[:, :-1] >= 0)
-    with tied_rows(model): h = hidden_states(model, ids, attention_mask, (real & ~done).long())
+    head = output_head(model)
+    weight = getattr(head, "weight", None)
+    def look_up(ids):
+        nonlocal weight
+        rows, weight = TiedRows.apply(weight, ids)
+        return rows
+    with swapped(unwrap(model).get_input_embeddings(), look_up) if is_tied(model, head) else nullcontext():
+        h = hidden_states(model, ids, attention_mask, (real & ~done).long())
     rows, cols = keep.nonzero(as_tuple=True)
-    return h[rows, last[rows, cols]], ids[:, 1:][keep], keep
+    return h[rows, last[rows, cols]], ids[:, 1:][keep], keep, weight
 
-# %% ../nbs/03_logps.ipynb #6646d3c0
+# %% ../nbs/03_logps.ipynb #ef16ea8c
 def completion_logps(
     model,               # GPT2LM or any transformers causal LM with an output head
     input_ids,           # (b, t)
@@ -230,24 +229,19 @@ def completion_logps(
     temperature=1.0      # logits are divided by it
 ):                       # logps (b, t-1) and mask (b, t-1): column j scores token j+1; both 0 outside the completion
     "Log-probs of a completion's tokens; (b, t, vocab) is never held, forward or backward."
-    h, targets, keep = completion_states(model, input_ids, attention_mask, completion_mask)
-    logps = head_logps(output_head(model), h, targets, temperature)
+    h, targets, keep, weight = completion_states(model, input_ids, attention_mask, completion_mask)
+    logps = head_logps(output_head(model), h, targets, temperature, weight)
     return logps.new_zeros(keep.shape).masked_scatter(keep, logps), keep.to(logps.dtype)
-
 def completion_nll(model, input_ids, attention_mask, completion_mask):
     "`(-completion_logps(…)[0].sum(), number of tokens)`, one matrix product cheaper; it goes backward once."
-    h, targets, keep = completion_states(model, input_ids, attention_mask, completion_mask)
+    h, targets, keep, weight = completion_states(model, input_ids, attention_mask, completion_mask)
     head = output_head(model)
     if not is_plain(head) or not torch.is_grad_enabled(): return -head_logps(head, h, targets).sum(), keep.sum()
-    return HeadNLL.apply(as_autocast(h), head.weight, head.bias, targets), keep.sum()
+    return HeadNLL.apply(as_autocast(h), weight, head.bias, targets), keep.sum()
 
-# %% ../nbs/03_logps.ipynb #03061e5a
-def kl_estimate(
-    logps,             # log-probs under the policy, of tokens the policy sampled
-    ref_logps,         # the same tokens under the reference
-    kind="k1"          # "k1" | "k2" | "k3"
-):                     # elementwise estimates of KL(policy || ref)
-    "Schulman's three estimators: k1 unbiased and signed, k2 biased and positive, k3 unbiased and positive."
+# %% ../nbs/03_logps.ipynb #3a31c24e
+def kl_estimate(logps, ref_logps, kind="k1"):
+    "Elementwise estimates \"k1\", \"k2\" or \"k3\" of KL(policy || ref) from log-probs of tokens the policy sampled."
     log_ratio = ref_logps - logps
     if kind == "k1": return -log_ratio
     if kind == "k2": return log_ratio.square()/2

@@ -18,7 +18,7 @@ ADAPTERS, OBJECTIVES = {"lora", "reft"}, {"classify", "sft", "rloo", "dpo"}
 REFERENCES = {"peft", "pyreft", "pyvene", "trl"}
 TASK_MAY = {"settings", "data", "tasks.world", "tasks.corpus"}
 HEAVY = {"torch", "transformers", "datasets", "accelerate", "sklearn", "matplotlib", "pandas", "wandb", "scipy", "numpy"}
-MAX_CELL, MAX_FUNCTION, MAX_POSITIONAL, MAX_MODULE, MAX_COLUMNS = 25, 25, 6, 250, 120
+MAX_CELL, MAX_FUNCTION, MAX_POSITIONAL, MAX_MODULE, MAX_COLUMNS = 25, 25, 6, 250, 127
 
 each_module = pytest.mark.parametrize("name,path", modules().items(), ids=list(modules()))
 each_notebook = pytest.mark.parametrize("nb", notebooks(), ids=short)

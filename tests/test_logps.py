@@ -191,6 +191,37 @@ def test_two_uses_in_one_graph_and_a_tied_embedding():
     assert not torch.equal(before["transformer.wte.weight"], model.transformer.wte.weight.grad)
 
 
+@pytest.mark.parametrize("name", ["gpt2_ours", "gpt2_hf", "qwen2_hf"])
+def test_a_tied_embedding_makes_no_second_table(name, monkeypatch):
+    "The rows' gradient is added into the head's, which becomes the parameter's; what the model looks like is as before."
+    model, some = build(name), batch("left")
+    weight, seen = L.output_head(model).weight, []
+    backward = L.TiedRows.backward
+    monkeypatch.setattr(L.TiedRows, "backward", staticmethod(lambda ctx, rows, table: seen.append(table.data_ptr()) or backward(ctx, rows, table)))
+    for score in (lambda: L.completion_nll(model, *some)[0], lambda: L.completion_logps(model, *some)[0].sum()):
+        model.zero_grad()
+        loss = score()
+        assert L.is_tied(model, L.output_head(model)) and "forward" not in model.get_input_embeddings().__dict__
+        loss.backward()
+        assert weight.grad.data_ptr() == seen[-1] and not weight.grad.is_sparse
+    assert len(seen) == 2
+    twice = L.completion_logps(model, *some)[0].sum()
+    first, = torch.autograd.grad(twice, weight, retain_graph=True)
+    second, = torch.autograd.grad(twice, weight)
+    assert torch.equal(first, second)
+
+
+def test_which_models_are_tied():
+    tied = lambda m: L.is_tied(m, L.output_head(m))
+    assert tied(build("gpt2_ours")) and not tied(build("llama_hf")) and not tied(torch.compile(build("gpt2_ours"), backend="eager"))
+    model = build("gpt2_ours")
+    model.lm_head = Adapted(model.lm_head)
+    assert not tied(model)
+    model = build("qwen2_hf")
+    model.model.embed_tokens.padding_idx = 3                         # whose row wants no gradient
+    assert not tied(model)
+
+
 def test_logps_go_backward_twice_and_nll_says_it_cannot():
     model, some = build("gpt2_ours"), batch()
     loss = L.completion_logps(model, *some)[0].sum()
@@ -306,7 +337,7 @@ def test_the_head_is_put_back(any_model):
     before = L.forward(any_model, ids, mask).logits
     head = L.output_head(any_model)
     with pytest.raises(RuntimeError):
-        with L.headless(any_model): raise RuntimeError
+        with L.swapped(head, lambda h: h): raise RuntimeError
     states = L.hidden_states(any_model, ids, mask)
     assert "forward" not in head.__dict__ and states.shape == (*ids.shape, 32)
     assert torch.equal(L.forward(any_model, ids, mask).logits, before)
@@ -447,6 +478,8 @@ def test_a_compiled_model():
     for _ in range(2):                                            # headless and whole in turn: the swap must be noticed
         close(L.completion_logps(compiled, *some)[0], want)
         close(L.token_logps(L.forward(compiled, ids, mask).logits, ids)*completion[:, 1:], want)
+    got = L.completion_nll(compiled, *some)[0]
+    same_gradients(model, got, -(L.token_logps(model(ids, mask).logits, ids)*completion[:, 1:]).sum())
 
 
 # --- chunks and memory
@@ -467,7 +500,7 @@ from ftlib.gpt2 import GPT2LM, GPT2Config
 from ftlib.logps import completion_logps, completion_nll, forward, token_logps
 def peak(way, vocab):
     torch.manual_seed(0)
-    model = GPT2LM(GPT2Config(vocab_size=vocab, n_positions=128, n_embd=32, n_layer=2, n_head=2)).eval()
+    model = GPT2LM(GPT2Config(vocab_size=vocab, n_positions=128, n_embd=96, n_layer=2, n_head=2)).eval()
     ids = torch.randint(vocab, (4, 128)); mask = torch.ones_like(ids)
     loss = {"naive": lambda: -token_logps(forward(model, ids, mask).logits, ids).sum(),
             "logps": lambda: -completion_logps(model, ids, mask, mask)[0].sum(),

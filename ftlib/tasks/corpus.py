@@ -210,10 +210,11 @@ def verse(rng:random.Random, world:World)->str:
             lines.append(first_upper(rng.choice(LINES).format(r=rhyme, **words)) + end)
     return "\n".join(lines)
 
-# %% ../../nbs/tasks/corpus.ipynb #af0404f5
+# %% ../../nbs/tasks/corpus.ipynb #ea977651
 TOPICS = ("the new bridge", "the harbour tax", "the school roof", "the mill road", "the winter fair", "the old well")
 NEWS = ("{p}, a {j}, said that {x} would cost {n} coins.", "The vote was {n} to {k}.", "Work on {x} starts in {m}.",
-        "{p} asked for more time.", "Last year {t} sold {n} {c} {g}.", "Some people of {t} would rather mend the roads.")
+        "{p} asked for more time.", "Last year {t} sold {n} {c} {g}.",
+        "Some people of {t} would rather mend the roads.")
 SPIN = ("Only a fool could believe such rotten lies!", "Every true child of {t} loves this land and knows what to do.",
         "If we wait, our children will starve and {t} will burn.", "Either we build {x} now or {t} is lost for ever.",
         "Everybody knows it, everybody says it, everybody wants it.", "Can we really trust {p} after all that?",
