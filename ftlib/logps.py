@@ -141,7 +141,7 @@ class HeadLogps(torch.autograd.Function):
             grads.add(s, z.sub_(lse[s, None]).exp_().mul_(-g[s, None]), targets[s], g[s], ctx.temperature)
         return grads.dh, grads.dw, grads.db, None, None
 
-# %% ../nbs/03_logps.ipynb #0946384f
+# %% ../nbs/03_logps.ipynb #7d6f1cb9
 def is_plain(head)->bool:
     "Whether a head is a linear layer and nothing else, so that its weight says all."
     return type(head) is nn.Linear and "forward" not in head.__dict__
@@ -152,13 +152,13 @@ def as_autocast(h):
 def head_logps(head, h, targets, temperature=1.0, weight=None):
     "Log-probs (n,) of `targets` given states `h` (n, d); a head that is no bare linear layer is called chunk-wise."
     if not temperature > 0: raise ValueError(f"temperature {temperature} has no log-probs; it must be above 0")
-    if is_plain(head):
-        return HeadLogps.apply(as_autocast(h), head.weight if weight is None else weight, head.bias, targets, temperature)
+    weight = getattr(head, "weight", None) if weight is None else weight
+    if is_plain(head): return HeadLogps.apply(as_autocast(h), weight, head.bias, targets, temperature)
     def score(h, targets):
         logits = head(h)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))/temperature
         return logits.log_softmax(-1).gather(-1, targets[:, None]).squeeze(-1)
-    vocab = len(head.weight) if hasattr(head, "weight") else 2**16
+    vocab = 2**16 if weight is None else len(weight)
     parts = chunks(len(h), vocab, h.device)
     return torch.cat([checkpoint(score, h[s], targets[s], use_reentrant=False) for s in parts])
 
