@@ -15,6 +15,7 @@ import torch
 from fastcore.basics import patch
 from torch import nn
 from torch.nn import functional as F
+from .block import eval_mode
 from .data import Batches, atomic_file, encode, pad_rows
 from .gpt2 import GPT2Config, GPT2LM, checkpoint_folder, read_config, read_weights
 from .logps import hidden_states, output_head, unwrap
@@ -157,15 +158,12 @@ def predict(
     if not isinstance(data, Batches):
         if tokenizer is None: raise ValueError("predict needs a tokenizer for rows: predict(model, rows, tokenizer)")
         data = classify_batches(data, tokenizer, batch_size, max_length=max_length, pair=pair, shuffle=False)
-    inner, modes = unwrap(classifier), {m: m.training for m in classifier.modules()}
+    inner = unwrap(classifier)
     out = torch.empty(len(data.examples), inner.num_labels)
-    classifier.eval()
-    try:
+    with eval_mode(classifier):
         for batch in replace(data, shuffle=False):        # a copy: the place in a training order stays where it is
             logits = classifier(batch["input_ids"].to(inner.device), batch["attention_mask"].to(inner.device))
             out[batch["row"]] = logits.float().softmax(1).cpu()
-    finally:
-        for m, training in modes.items(): m.training = training
     return out
 
 # %% ../nbs/07_classify.ipynb #c3e124b5

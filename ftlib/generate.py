@@ -10,7 +10,7 @@ __all__ = ['FIRST', 'LARGEST', 'check_prompts', 'kept', 'candidates', 'penalise'
 from dataclasses import dataclass
 import torch
 from fastcore.basics import patch
-from .gpt2 import GPT2Config, KVCache
+from .block import GPT2Config, KVCache, eval_mode, few_rows
 from .logps import forward, takes_positions, unwrap
 
 # %% ../nbs/04_generate.ipynb #bbcdf28a
@@ -223,7 +223,6 @@ def decode(model, ids, mask, sampler:Sampler, *, n, new, ends, pad, seed, spare=
     return out.completions(ids.repeat_interleave(n, 0), ends, pad)
 
 # %% ../nbs/04_generate.ipynb #e643018f
-@torch.no_grad()
 def generate(
     model,                         # GPT2LM or any transformers causal LM
     input_ids,                     # (b, t) prompts, padded on the left
@@ -243,8 +242,7 @@ def generate(
     ends = torch.as_tensor(ends, dtype=torch.long, device=input_ids.device).flatten()
     if pad_token_id is None: pad_token_id = int(ends[0]) if len(ends) else 0
     mask = None if attention_mask is None or bool(attention_mask.all()) else attention_mask.long()
-    modes = {m: m.training for m in model.modules()}
-    try: return decode(model.eval(), input_ids, mask, sampler, n=num_return_sequences, new=max_new_tokens,
-                       ends=ends, pad=pad_token_id, seed=seed)
-    finally:
-        for m, training in modes.items(): m.training = training
+    with eval_mode(model), torch.inference_mode(), few_rows(model):
+        done = decode(model, input_ids, mask, sampler, n=num_return_sequences, new=max_new_tokens, ends=ends,
+                      pad=pad_token_id, seed=seed)
+    return Completions(*(x.clone() for x in (done.sequences, done.completion_mask, done.logps)))

@@ -15,7 +15,7 @@ import torch
 from fastcore.basics import patch
 from torch import nn
 from torch.nn import functional as F
-from .block import MLP, Attention, Block, Conv1D, GPT2Config, KVCache, attention_mask_4d, position_ids_from
+from .block import MLP, Attention, Block, Conv1D, GPT2Config, KVCache, attention_mask_4d, laid, position_ids_from
 from .data import atomic_file, hub_folder, load_tokenizer
 from .settings import pick_device, resource
 
@@ -171,16 +171,15 @@ def load_weights(self:GPT2LM,
     dtype=None                # torch.float32 unless given
 )->GPT2LM:
     "Put `state` in place; a missing, unknown or misshapen tensor is named."
-    state = to_transformers_names(state)
-    want = {k: v.shape for k, v in self.state_dict().items()}
+    state, own = to_transformers_names(state), self.state_dict()
     if self.config.tie_word_embeddings: state["lm_head.weight"] = state.get("transformer.wte.weight")
-    for k, shape in want.items():
+    for k, p in own.items():
         if state.get(k) is None: raise ValueError(f"{source} lacks the tensor {k}")
-        if state[k].shape != shape:
-            raise ValueError(f"{source}: {k} is {tuple(state[k].shape)}, config.json says {tuple(shape)}")
-    extra = sorted(state.keys() - want.keys() - {"score.weight"})
+        if state[k].shape != p.shape:
+            raise ValueError(f"{source}: {k} is {tuple(state[k].shape)}, config.json says {tuple(p.shape)}")
+    extra = sorted(state.keys() - own.keys() - {"score.weight"})
     if extra: raise ValueError(f"{source} holds tensors GPT-2 does not have: {', '.join(extra[:3])}")
-    self.load_state_dict({k: state[k].to(dtype or torch.float32) for k in want}, assign=True)
+    self.load_state_dict({k: laid(state.pop(k), p, dtype or torch.float32) for k, p in own.items()}, assign=True)
     if self.config.tie_word_embeddings: self.lm_head.weight = self.transformer.wte.weight
     return self.requires_grad_(True)
 

@@ -13,8 +13,8 @@ from itertools import islice
 from pathlib import Path
 import torch
 from fastcore.basics import patch
-from .optim import NotFinite, add_up, count_steps, describe, gather, lr_at, make_optimizer
-from .optim import scale_gradients, sync_gradients
+from .optim import NotFinite, add_up, count_steps, describe, gather, load_moments, lr_at
+from .optim import make_optimizer, scale_gradients, sync_gradients
 from .runs import History, atomic_dir, atomic_write, live_tensors, open_run, put_back, recover
 from .runs import peak_memory_mb, rng_state, set_rng_state, start_wandb, write_state
 from .settings import pick_device, set_seed
@@ -161,8 +161,7 @@ def state(self:Run)->dict:
 def restore(self:Run, state:dict):
     "Become the run that wrote `state`."
     put_back(self.model, state["model"])
-    moments = {int(k): v for k, v in state["optimizer"].items()}
-    self.optimizer.load_state_dict({"state": moments, "param_groups": self.optimizer.state_dict()["param_groups"]})
+    load_moments(self.optimizer, state["optimizer"])
     self.step, self.window, own = state["step"], state["window"], state["ranks"][self.rank]
     self.history[:] = state["history"]
     if hasattr(self.batches, "load_state_dict"): self.batches.load_state_dict(own["source"])
