@@ -12,6 +12,7 @@ import time
 
 import pytest
 import torch
+from ftlib.block import Conv1D
 from ftlib.runs import atomic_dir, read_state, recover
 from ftlib.settings import Settings
 from ftlib.train import fit
@@ -38,10 +39,11 @@ class Shuffled:
 
 
 def build():
-    "A model with dropout, a norm, a buffer that training changes, a tied weight and a frozen layer."
+    "A model with dropout, a norm, a buffer that training changes, a tied weight, a weight laid in columns and a frozen layer."
     torch.manual_seed(1)
     model = nn.Sequential(nn.Linear(64, 256), nn.BatchNorm1d(256), nn.Tanh(), nn.Dropout(0.2), nn.Linear(256, 256), nn.Dropout(0.1),
-                          nn.Linear(256, 256), nn.Linear(256, 1))
+                          nn.Linear(256, 256), Conv1D(256, 32), nn.Linear(32, 1))
+    nn.init.normal_(model[7].weight, std=0.1)
     model[6].weight = model[4].weight
     model[0].weight.requires_grad_(False)
     return model

@@ -96,4 +96,6 @@ def test_a_bad_batch_stops_every_process_with_the_same_words(folders):
     assert not (two/"bad"/"checkpoint").exists()
 
 
-if __name__ == "__main__": everything(Path(sys.argv[1]), accumulation=2)
+if __name__ == "__main__":
+    everything(Path(sys.argv[1]), accumulation=2)
+    torch.distributed.destroy_process_group()          # a process that exits without this may abort on its way out

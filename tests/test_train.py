@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -462,6 +463,8 @@ def test_wandb_offline_leaves_its_files_and_no_key(tmp_path, monkeypatch, capsys
     fit(make(), batches(), step, settings(wandb="online"), out=tmp_path/"run")
     assert "tracking offline" in capsys.readouterr().err
     runs = list((tmp_path/"run"/"wandb").glob("offline-run-*/*.wandb"))
+    until = time.monotonic() + 30                        # wandb's own process writes the file
+    while runs[0].stat().st_size <= 500 and time.monotonic() < until: time.sleep(0.1)
     assert len(runs) == 1 and runs[0].stat().st_size > 500
 
 
