@@ -69,11 +69,12 @@ def set_dropout(
 
 # %% ../nbs/14_evaluate.ipynb #031e6c04
 def new_classifier(settings:Settings, labels:list)->tuple:
-    "(classifier, tokenizer): a fresh head on the settings' model, frozen as `adapter` says."
+    "(classifier, tokenizer): a head of zeros on the settings' model, frozen as `adapter` says."
     set_seed(settings.seed)
     model, tokenizer = load_model(settings.model, settings.device)
     set_dropout(model, settings.dropout)
     classifier = Classifier(model, len(labels), settings.pooling, labels=labels).to(model.device)
+    torch.nn.init.zeros_(classifier.score.weight)
     return head_only(classifier) if settings.adapter == "head" else classifier, tokenizer
 
 # %% ../nbs/14_evaluate.ipynb #ee3c2ca6

@@ -111,7 +111,7 @@ def bag_of_words(rows, held)->dict:
     return classification_report(held["label"], model.predict(text(held)).tolist(), held.features["label"].names)
 
 # %% ../nbs/15_report.ipynb #2193f385
-STEPS = {"fever": 80, "liar": 140}      # a share of what `ftlib train` takes: the demo has three minutes for everything
+STEPS = {"fever": 90, "liar": 90}      # a share of what `ftlib train` takes: the demo has three minutes for everything
 
 def classify_stage(page:Report, tasks=("fever", "liar"))->dict:
     "Fine-tune the embedded model on the embedded classification tasks: before, baselines, after."
@@ -128,7 +128,7 @@ def classify_stage(page:Report, tasks=("fever", "liar"))->dict:
         page.text(f"The embedded twin of {task}: {len(held)} test rows whose people and places no training row holds.")
         page.sample(f"{held[0]['text']}\n{held[0]['text_pair']}\n→ {held.features['label'].int2str(held[0]['label'])}")
         page.table([score_row("majority label", run.report["majority"]), score_row("bag of words", words),
-                    score_row("tiny model, untrained head", before), score_row("tiny model, fine-tuned", run.report)])
+                    score_row("tiny model, head of zeros", before), score_row("tiny model, fine-tuned", run.report)])
         page.plot(run.history.plot(), f"loss and held-out scores while training on {task}")
         table = plot_confusion(*pairs_of(run.report["confusion"]), list(run.report["support"]))
         page.plot(table.figure, f"confusion matrix of {task}")
@@ -137,9 +137,9 @@ def classify_stage(page:Report, tasks=("fever", "liar"))->dict:
     return reached
 
 # %% ../nbs/15_report.ipynb #3672d4b9
-PROMPTS = {"a life": "Olga Belett was born in",
-           "a question": "<|user|>In which year did Tess Banull get married?\n<|assistant|>",
-           "a sum": "Mara has 12 boats. Emil gives Mara 7 more. How many boats does Mara have now?\n",
+PROMPTS = {"a life": "Olga Linnard was born in",
+           "a question": "<|user|>In which year did Tess Quinden get married?\n<|assistant|>",
+           "a sum": "Ada has 12 apples. Ben gives Ada 7 more. How many apples does Ada have now?\n",
            "a verse": "And silver the"}
 
 def continue_texts(

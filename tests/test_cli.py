@@ -177,10 +177,10 @@ def test_a_lost_network_is_one_sentence(small, tmp_path):
 
 def test_generate_is_reproducible_and_reads_stdin(ftlib, monkeypatch):
     import io
-    words = ["generate", "tiny", "Olga Belett was born", "--max-new-tokens", "6", "-n", "2", "--seed", "3"]
+    words = ["generate", "tiny", "Olga Linnard was born", "--max-new-tokens", "6", "-n", "2", "--seed", "3"]
     code, first, _ = ftlib(*words)
-    assert code == 0 and first.count("Olga Belett was born") == 2 and ftlib(*words)[1] == first
-    monkeypatch.setattr(sys, "stdin", io.StringIO("Olga Belett was born"))
+    assert code == 0 and first.count("Olga Linnard was born") == 2 and ftlib(*words)[1] == first
+    monkeypatch.setattr(sys, "stdin", io.StringIO("Olga Linnard was born"))
     assert ftlib("generate", "tiny", *words[3:])[1] == first
 
 

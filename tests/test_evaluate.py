@@ -1,5 +1,6 @@
 """Runs and their scores: which split, the same numbers again, what is refused."""
 import json
+import math
 
 import pytest
 import torch
@@ -53,15 +54,22 @@ def test_refusals(run, tmp_path):
     with pytest.raises(FileNotFoundError, match="--resume"): load_run(tmp_path/"empty")
 
 
-def test_same_seed_same_head():
-    one, two, other = (new_classifier(quick(seed=s), list(TASKS["fever"].labels))[0] for s in (0, 0, 1))
-    assert torch.equal(one.score.weight, two.score.weight) and not torch.equal(one.score.weight, other.score.weight)
+def test_head_of_zeros_says_nothing_and_learns():
+    "The first loss is log k, and the first gradient of the head is not zero."
+    from ftlib.classify import classify_step
+    model, tokenizer = new_classifier(quick(seed=1), list(TASKS["fever"].labels))
+    ids = torch.tensor([tokenizer.encode(t) for t in ("Ada has a red door.", "Ben has a blue door.")])
+    loss, n, _ = classify_step(model, {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": torch.tensor([0, 2])})
+    assert loss.item()/n.item() == pytest.approx(math.log(3), abs=1e-6)
+    loss.backward()
+    assert model.score.weight.grad.abs().max() > 1e-3
 
 
 def test_dropout_is_set_for_training():
     model, _ = new_classifier(quick(dropout=0.5), list(TASKS["fever"].labels))
     ids = torch.arange(12)[None]
     mask = torch.ones_like(ids)
+    torch.nn.init.normal_(model.score.weight)
     model.train()
     assert not torch.equal(model(ids, mask), model(ids, mask))
     model.eval()

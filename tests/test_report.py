@@ -62,12 +62,12 @@ def test_a_failing_stage_keeps_the_old_page(tmp_path):
 def test_continue_texts_does_not_depend_on_the_company():
     from ftlib.gpt2 import load_model
     model, tokenizer = load_model("tiny", "cpu")
-    texts = ["Olga", "In which year did Tess Banull get married and where does she live now?"]
+    texts = ["Olga", "In which year did Tess Quinden get married and where does she live now?"]
     assert continue_texts(model, tokenizer, texts, 8) == [continue_texts(model, tokenizer, [t], 8)[0] for t in texts]
 
 
 def test_surprise_ranks_real_text_below_noise():
     from ftlib.gpt2 import load_model
     model, tokenizer = load_model("tiny", "cpu")
-    real, noise = surprise(model, tokenizer, ["Olga Belett lives in Sanholm.", "xq%% 7#kk zzv @@ }{ wqp."])
+    real, noise = surprise(model, tokenizer, ["Olga Linnard lives in Selby.", "xq%% 7#kk zzv @@ }{ wqp."])
     assert real < noise

@@ -1,5 +1,6 @@
 """The tiny world, its data sets and its model: files are what the generator writes, labels are what the text says, nothing leaks, no shortcut."""
 import json
+import random
 import re
 from collections import Counter
 
@@ -10,7 +11,7 @@ from ftlib.tasks import load_task
 from ftlib.tasks.corpus import GENRES, documents
 from ftlib.tasks.twins import SIZES, on_side, write_twins
 from ftlib.tasks.world import (FEVER_LABELS, KIND, LIAR_LABELS, RECORDS, STATEMENTS, TEMPLATES, VALUES, Fact, make_world, read, say,
-                               verdict)
+                               make_case, strangers, verdict)
 
 LIAR_FILES = {"train": "train.tsv", "dev": "valid.tsv", "test": "test.tsv"}
 SPLITS = ("train", "dev", "test")
@@ -55,6 +56,25 @@ def test_fever_evidence_is_true_in_the_world(tiny_data, split):
         for _, _, sentence in row["evidence"]:
             fact = read(sentence)
             assert WORLD.life[fact.who][fact.key] == fact.value
+
+
+def test_near_cases_offer_the_same_words_under_every_label():
+    rng = random.Random(0)
+    for i in range(600):
+        label, key, life = FEVER_LABELS[i % 3], rng.choice(list(KIND)), strangers(rng, WORLD, 2)
+        claim, evidence = make_case(rng, label, key, life, near=1)
+        values = [fact.value for fact in evidence]
+        if len(set(values)) < 2 or life[list(life)[0]][key] == life[list(life)[1]][key]: continue
+        assert verdict(claim, evidence) == label
+        assert {fact.who for fact in evidence} == set(life) and claim.who == list(life)[0] and claim.key == key
+        assert len({fact.key for fact in evidence}) == 2 == len({fact.key for fact in evidence} & {k for k in KIND if KIND[k] == KIND[key]})
+        assert values.count(claim.value) == 1
+
+
+def test_known_people_have_a_surname_of_their_own():
+    last = Counter(who.split()[1] for group in WORLD.people.values() for who in group)
+    assert all(last[who.split()[1]] == 1 for who in WORLD.people["known"]) and len(WORLD.people["known"]) == 48
+    assert not {who.split()[1] for who in strangers(random.Random(1), WORLD, 500)} & set(WORLD.surnames["known"])
 
 
 def deal(text, forms):

@@ -100,8 +100,8 @@ class World:
     people:dict   # group -> full names
     life:dict     # full name -> {attribute: value}
 
-# how many people, surnames and towns
-GROUPS = {"known": (80, 16, 12), "train": (240, 32, 20), "dev": (50, 8, 6), "test": (80, 16, 10)}
+# surnames, people who bear each of them, towns
+GROUPS = {"known": (48, 1, 12), "train": (32, 8, 20), "dev": (8, 6, 6), "test": (16, 5, 10)}
 
 # %% ../../nbs/tasks/world.ipynb #fe042b17
 def make_world(
@@ -112,11 +112,11 @@ def make_world(
     surnames, towns = [a + b for a in STARTS for b in SURNAME_ENDS], [a + b for a in STARTS for b in TOWN_ENDS]
     rng.shuffle(surnames)
     rng.shuffle(towns)
-    for group, (n, n_surnames, n_towns) in GROUPS.items():
+    for group, (n_surnames, bearers, n_towns) in GROUPS.items():
         world.surnames[group] = [surnames.pop() for _ in range(n_surnames)]
         world.towns[group] = [towns.pop() for _ in range(n_towns)]
-        names = [f"{first} {last}" for first in FIRST for last in world.surnames[group]]
-        world.people[group] = rng.sample(names, n)
+        firsts = [rng.sample(FIRST, bearers) for _ in range(n_surnames)] # one list for each surname
+        world.people[group] = [f"{first} {last}" for row in zip(*firsts) for first, last in zip(row, world.surnames[group])]
         world.life.update({who: make_life(rng, world.towns[group]) for who in world.people[group]})
     return world
 
@@ -126,10 +126,10 @@ def strangers(
     world:World,
     n:int,             # how many
 )->dict:               # full name -> life
-    "People met for the first time: their first and last names are known, they are not."
-    towns, life = sum(world.towns.values(), []), {}
+    "People met for the first time; they are no relatives of the known ones."
+    towns, groups, life = sum(world.towns.values(), []), [group for group in GROUPS if group != "known"], {}
     while len(life) < n:
-        who = f"{rng.choice(FIRST)} {rng.choice(world.surnames[rng.choice(list(GROUPS))])}"
+        who = f"{rng.choice(FIRST)} {rng.choice(world.surnames[rng.choice(groups)])}"
         if who not in world.life: life[who] = make_life(rng, towns)
     return life
 
@@ -184,15 +184,21 @@ def make_case(
     label:str,         # one of FEVER_LABELS
     key:str,           # the attribute the claim is about
     life:dict,         # two people's lives: the claim is about the first
+    near:float=0.5,    # how often the evidence offers two values to choose from
 )->tuple:              # claim, evidence
     "A claim and two facts for a verdict; when two people share a value by chance, `verdict` may say otherwise."
     x, y = life
     fact = lambda who, key: Fact(who, key, life[who][key])
-    told, value = fact(x, key), rng.choice([life[x][key], life[y][key]])
-    if label == "SUPPORTS": value = told.value
-    elif label == "REFUTES": value = life[y][key]
-    else: told = rng.choice([fact(y, key), fact(x, elsewhere(rng, key))])
-    evidence = [told, fact(y, elsewhere(rng, key))]
+    if rng.random() < near: # the same words under every label
+        one, two = (y, x) if label == "NOT ENOUGH INFO" else (x, y)
+        evidence = [fact(one, key), fact(two, TWIN[key])]
+        value = evidence[{"SUPPORTS": 0, "REFUTES": 1}.get(label, rng.randrange(2))].value
+    else:
+        told, value = fact(x, key), rng.choice([life[x][key], life[y][key]])
+        if label == "SUPPORTS": value = told.value
+        elif label == "REFUTES": value = life[y][key]
+        else: told = rng.choice([fact(y, key), fact(x, elsewhere(rng, key))])
+        evidence = [told, fact(y, elsewhere(rng, key))]
     rng.shuffle(evidence)
     return Fact(x, key, value), evidence
 
