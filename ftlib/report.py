@@ -111,7 +111,7 @@ def bag_of_words(rows, held)->dict:
     return classification_report(held["label"], model.predict(text(held)).tolist(), held.features["label"].names)
 
 # %% ../nbs/15_report.ipynb #2193f385
-STEPS = {"fever": 90, "liar": 90}      # a share of what `ftlib train` takes: the demo has three minutes for everything
+STEPS = {"fever": 60, "liar": 70}      # a share of what `ftlib train` takes: the demo has three minutes for everything
 
 def classify_stage(page:Report, tasks=("fever", "liar"))->dict:
     "Fine-tune the embedded model on the embedded classification tasks: before, baselines, after."

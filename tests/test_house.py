@@ -16,7 +16,7 @@ from sources import (LIB, NBS, ROOT, exports_to, functions, imports, modules, no
 
 ADAPTERS, OBJECTIVES = {"lora", "reft"}, {"classify", "sft", "rloo", "dpo"}
 REFERENCES = {"peft", "pyreft", "pyvene", "trl"}
-TASK_MAY = {"settings", "data", "tasks.world", "tasks.corpus"}
+TASK_MAY = {"settings", "data", "tasks.world", "tasks.problems", "tasks.corpus"}
 HEAVY = {"torch", "transformers", "datasets", "accelerate", "sklearn", "matplotlib", "pandas", "wandb", "scipy", "numpy"}
 MAX_CELL, MAX_FUNCTION, MAX_POSITIONAL, MAX_MODULE, MAX_COLUMNS = 25, 25, 6, 250, 127
 
