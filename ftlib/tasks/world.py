@@ -174,11 +174,12 @@ def verdict(
     if not values: return "NOT ENOUGH INFO"
     return "SUPPORTS" if claim.value in values else "REFUTES"
 
-# %% ../../nbs/tasks/world.ipynb #ff10e516
+# %% ../../nbs/tasks/world.ipynb #d3f0e32d
 def elsewhere(rng:random.Random, key:str)->str:
     "An attribute of another kind."
     return rng.choice([other for other in KIND if KIND[other] != KIND[key]])
 
+# %% ../../nbs/tasks/world.ipynb #ff10e516
 def make_case(
     rng:random.Random,
     label:str,         # one of FEVER_LABELS
