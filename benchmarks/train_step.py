@@ -8,8 +8,9 @@ import torch
 from common import GPT2_124M, SMALL, alternate, in_fresh_process, machine, matrix_rate, pair, peak_extra, quartiles, qwen2, save, train_flops
 
 from ftlib.logps import completion_nll
+from ftlib.optim import make_optimizer
 
-CASES = {"small": (SMALL, 16, 128, 15), "124M": (GPT2_124M, 4, 256, 6)}
+CASES = {"small": (SMALL, 16, 128, 41), "124M": (GPT2_124M, 4, 256, 8)}
 KINDS = {"matrix products": ("mm", "addmm", "bmm", "linear"), "attention": ("scaled_dot_product", "flash"), "gelu": ("gelu", "tanh", "pow"),
          "layer norm": ("layer_norm",), "optimiser": ("adamw",), "softmax and log": ("softmax", "logsumexp", "exp", "nll", "cross_entropy")}
 
@@ -25,8 +26,8 @@ def theirs(model, ids):
 
 
 def ours(model, ids):
-    "`completion_nll` on the model: ours, or any transformers model."
-    optimizer, mask = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True), torch.ones_like(ids)
+    "`completion_nll` and `make_optimizer` on the model: ours, or any transformers model."
+    optimizer, mask = make_optimizer(model, 1e-4), torch.ones_like(ids)
     scored = mask.clone()
     scored[:, 0] = 0
     def step():

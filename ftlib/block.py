@@ -168,7 +168,7 @@ class Attention(nn.Module):
     def forward(self, x, mask=None, cache=None, layer=0):
         b, t, d = x.shape
         qkv = self.c_attn(x).view(b, t, 3, self.n_head, d//self.n_head)
-        if cache is None: q, k, v = qkv.permute(2, 0, 3, 1, 4)                          # 3 × (b, h, t, hd)
+        if cache is None: q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))   # 3 × (b, h, t, hd)
         else: q, (k, v) = qkv.select(2, 0).transpose(1, 2).contiguous(), cache.update(layer, qkv.narrow(2, 1, 2))
         drop = self.pdrop[0] if self.training else 0.0
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None and t > 1, dropout_p=drop)

@@ -101,8 +101,8 @@ def train_run(
 
 # %% ../nbs/14_evaluate.ipynb #859029aa
 def headline(report:dict)->dict:
-    "The numbers of a report that make a curve."
-    return {"accuracy": report["accuracy"], "macro_f1": report["f1"]["macro"]}
+    "The numbers of a report that make a curve, under names that no training step uses."
+    return {"held_out_accuracy": report["accuracy"], "held_out_macro_f1": report["f1"]["macro"]}
 
 def save_classifier(model:Classifier, folder, tokenizer):
     "The checkpoint of a run: model and tokenizer."
