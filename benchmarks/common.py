@@ -1,4 +1,6 @@
 """What the benchmarks share: the machine's ceiling, alternating timings in one process, peak memory of a fresh process, results as JSON."""
+import ctypes
+import gc
 import json
 import os
 import platform
@@ -43,7 +45,9 @@ def quartiles(values):
 
 
 def peak_extra(run):
-    "Bytes the process's peak rose by while `run()` ran (Linux)."
+    "Bytes the process's peak rose by while `run()` ran (Linux, glibc: what earlier work freed is given back to the system first)."
+    gc.collect()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
     status = lambda key: int(next(line for line in open("/proc/self/status") if line.startswith(key)).split()[1])*1024
     before = status("VmRSS")

@@ -69,7 +69,6 @@ def memory(case, name):
     "Peak bytes above the resting process of three steps, weights and optimiser state included in neither."
     step = contestants(case)[name]
     step()
-    gc.collect()
     print(json.dumps(peak_extra(lambda: (step(), step()))))
 
 

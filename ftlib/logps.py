@@ -81,7 +81,7 @@ def hidden_states(model, ids, attention_mask=None, prompt_mask=None, **kw):
     with swapped(output_head(model), lambda h: h): return forward(model, ids, attention_mask, prompt_mask, **kw).logits
 
 # %% ../nbs/03_logps.ipynb #ac0282de
-CHUNK = {"cpu": 9*2**20, "cuda": 2**27}  # logits held at a time; below 2**23 glibc would keep the freed buffer
+CHUNK = {"cpu": 18*2**20, "cuda": 2**27}  # logits held at a time; below 2**23 glibc would keep the freed buffer
 def chunks(n:int, vocab:int, device)->list[slice]:
     "Slices of `n` rows so that rows × vocab stays near the device's `CHUNK`; at least one, empty if n is 0."
     step = max(16, CHUNK.get(torch.device(device).type, CHUNK["cpu"])//vocab)
