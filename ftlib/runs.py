@@ -201,8 +201,8 @@ def plot(self:History,
     "Curves over optimiser steps."
     import matplotlib.pyplot as plt
     measured = dict.fromkeys(k for r in self for k in r if k not in ("loss", *COUNTS, *GAUGES))
-    curves = ["loss", *(k for k in measured if len(self.column(k)[0]) > 1)]
-    keys = [keys] if isinstance(keys, str) else list(keys or curves)
+    if keys is None: keys = ["loss", *(k for k in measured if len(self.column(k)[0]) > 1)]
+    if isinstance(keys, str): keys = [keys]
     if axes is None: axes = plt.subplots(1, len(keys), figsize=(1 + 3.2*len(keys), 2.6), squeeze=False)[1][0]
     for ax, key in zip(axes, keys):
         steps, values = self.column(key)
@@ -240,8 +240,7 @@ def open_run(
     folder, done = out/"checkpoint", out/"checkpoint"/"training.json"
     if resume and not out.exists(): raise FileNotFoundError(f"there is no run in {out}: start it without --resume")
     if not folder.exists(): return {}
-    if not resume:
-        raise FileExistsError(f"{out} holds a checkpoint already: resume it (--resume), or choose another --out")
+    if not resume: raise FileExistsError(f"{out} holds a checkpoint already: resume it (--resume), or choose another --out")
     try: state = json.loads(done.read_text("utf-8")) if done.exists() else read_state(folder/"training.safetensors")
     except json.JSONDecodeError: raise ValueError(f"{done} is cut short or damaged: choose another --out") from None
     for k in state["same"] | same:

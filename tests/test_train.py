@@ -420,7 +420,7 @@ def test_history_round_trip_and_shows_itself(tmp_path):
     assert len(table) == 10 and "score" in table[0] and table[-1].startswith("| 14 ")
     assert len({line.count("|") for line in table}) == 1
     figure = history.plot()
-    assert [ax.get_title() for ax in figure.axes] == ["loss", "score"]
+    assert [ax.get_title() for ax in figure.axes] == ["loss", "large", "score"]
     assert [ax.get_title() for ax in history.plot("grad_norm").axes] == ["grad_norm"]
     assert history.last("score") == 0.5 and isinstance(history, list)
 
