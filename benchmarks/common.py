@@ -16,6 +16,8 @@ HERE = Path(__file__).resolve().parent
 RESULTS = HERE/"results"
 SMALL = dict(vocab_size=2048, n_embd=256, n_layer=4, n_head=4)
 GPT2_124M = dict(vocab_size=50257, n_embd=768, n_layer=12, n_head=12)
+KINDS = {"matrix products": ("mm", "addmm", "bmm", "linear"), "attention": ("scaled_dot_product", "flash"), "gelu": ("gelu", "tanh", "pow"),
+         "layer norm": ("layer_norm",), "optimiser": ("adamw",), "softmax and log": ("softmax", "logsumexp", "exp", "nll", "cross_entropy")}
 
 
 def matrix_rate(n=2048, repeats=8):
@@ -53,6 +55,21 @@ def peak_extra(run):
     before = status("VmRSS")
     run()
     return status("VmHWM") - before
+
+
+def profile(run):
+    "Share of the time of `run()` by kind of work."
+    from torch.profiler import profile as record
+    run()
+    with record() as events: run()
+    rows = [(e.key.lower(), e.self_cpu_time_total) for e in events.key_averages()]
+    total, left = sum(us for _, us in rows), rows
+    shares = {}
+    for kind, words in KINDS.items():
+        mine = [(k, us) for k, us in left if any(w in k for w in words)]
+        left = [r for r in left if r not in mine]
+        shares[kind] = sum(us for _, us in mine)/total
+    return shares | {"copies, sums, everything else": sum(us for _, us in left)/total}
 
 
 def in_fresh_process(script, *args):

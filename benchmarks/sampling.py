@@ -4,7 +4,7 @@ import json
 import sys
 
 import torch
-from common import GPT2_124M, SMALL, alternate, in_fresh_process, machine, matrix_rate, pair, peak_extra, quartiles, qwen2, save
+from common import GPT2_124M, SMALL, alternate, in_fresh_process, machine, matrix_rate, pair, peak_extra, profile, quartiles, qwen2, save
 
 from ftlib.generate import generate
 
@@ -40,7 +40,8 @@ def main(cases):
     results = {"machine": machine(), "matrix_gflops": matrix_rate(), "new_tokens": NEW, "cases": {}}
     for case in cases:
         shape, b, t, n, rounds = CASES[case]
-        times = {name: quartiles(v) for name, v in alternate(contestants(case), rounds, warmup=1).items()}
+        runs = contestants(case)
+        times = {name: quartiles(v) for name, v in alternate(runs, rounds, warmup=1).items()}
         ceiling, weights = matrix_rate(), shape["n_layer"]*12*shape["n_embd"]**2 + shape["vocab_size"]*shape["n_embd"]
         flops = 2*weights*(b*t + b*n*(NEW - 1))
         for name, row in times.items():
@@ -50,7 +51,8 @@ def main(cases):
         ratios = {"GPT2LM": medians["transformers GPT-2"]/medians["GPT2LM"],
                   "transformers GPT-2, our loop": medians["transformers GPT-2"]/medians["transformers GPT-2, our loop"]}
         if shape is SMALL: ratios["transformers Qwen2, our loop"] = medians["transformers Qwen2"]/medians["transformers Qwen2, our loop"]
-        results["cases"][case] = {"prompts": b, "prompt_tokens": t, "samples": n, "ceiling_gflops": ceiling, "times": times, "times_faster": ratios}
+        results["cases"][case] = {"prompts": b, "prompt_tokens": t, "samples": n, "ceiling_gflops": ceiling, "times": times, "times_faster": ratios,
+                                  "profile": {name: profile(runs[name]) for name in ("transformers GPT-2", "GPT2LM")}}
         print(case, {k: round(v, 2) for k, v in ratios.items()}, {k: round(v["peak_mb"]) for k, v in times.items()}, flush=True)
     save("sampling", results)
 

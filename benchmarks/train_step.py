@@ -5,14 +5,12 @@ import json
 import sys
 
 import torch
-from common import GPT2_124M, SMALL, alternate, in_fresh_process, machine, matrix_rate, pair, peak_extra, quartiles, qwen2, save, train_flops
+from common import GPT2_124M, SMALL, alternate, in_fresh_process, machine, matrix_rate, pair, peak_extra, profile, quartiles, qwen2, save, train_flops
 
 from ftlib.logps import completion_nll
 from ftlib.optim import make_optimizer
 
 CASES = {"small": (SMALL, 16, 128, 41), "124M": (GPT2_124M, 4, 256, 8)}
-KINDS = {"matrix products": ("mm", "addmm", "bmm", "linear"), "attention": ("scaled_dot_product", "flash"), "gelu": ("gelu", "tanh", "pow"),
-         "layer norm": ("layer_norm",), "optimiser": ("adamw",), "softmax and log": ("softmax", "logsumexp", "exp", "nll", "cross_entropy")}
 
 
 def theirs(model, ids):
@@ -50,23 +48,8 @@ def contestants(case):
     return out
 
 
-def profile(step):
-    "Share of a step's time by kind of work."
-    from torch.profiler import profile as record
-    step()
-    with record() as events: step()
-    rows = [(e.key.lower(), e.self_cpu_time_total) for e in events.key_averages()]
-    total, left = sum(us for _, us in rows), rows
-    shares = {}
-    for kind, words in KINDS.items():
-        mine = [(k, us) for k, us in left if any(w in k for w in words)]
-        left = [r for r in left if r not in mine]
-        shares[kind] = sum(us for _, us in mine)/total
-    return shares | {"copies, sums, everything else": sum(us for _, us in left)/total}
-
-
 def memory(case, name):
-    "Peak bytes above the resting process of three steps, weights and optimiser state included in neither."
+    "Peak bytes above the resting process of two steps, weights and optimiser state included in neither."
     step = contestants(case)[name]
     step()
     print(json.dumps(peak_extra(lambda: (step(), step()))))

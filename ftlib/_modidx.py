@@ -146,6 +146,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                             'ftlib.gpt2.GPT2Model.__init__': ('gpt2.html#gpt2model.__init__', 'ftlib/gpt2.py'),
                             'ftlib.gpt2.GPT2Model.forward': ('gpt2.html#gpt2model.forward', 'ftlib/gpt2.py'),
                             'ftlib.gpt2.LMOutput': ('gpt2.html#lmoutput', 'ftlib/gpt2.py'),
+                            'ftlib.gpt2.Undrawn': ('gpt2.html#undrawn', 'ftlib/gpt2.py'),
+                            'ftlib.gpt2.Undrawn.__torch_function__': ('gpt2.html#undrawn.__torch_function__', 'ftlib/gpt2.py'),
                             'ftlib.gpt2.checkpoint_folder': ('gpt2.html#checkpoint_folder', 'ftlib/gpt2.py'),
                             'ftlib.gpt2.load_model': ('gpt2.html#load_model', 'ftlib/gpt2.py'),
                             'ftlib.gpt2.read_config': ('gpt2.html#read_config', 'ftlib/gpt2.py'),

@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 from .block import eval_mode
 from .data import Batches, atomic_file, encode, pad_rows
-from .gpt2 import GPT2Config, GPT2LM, checkpoint_folder, read_config, read_weights
+from .gpt2 import GPT2Config, GPT2LM, Undrawn, checkpoint_folder, read_config, read_weights
 from .logps import hidden_states, output_head, unwrap
 from .settings import pick_device, unknown
 
@@ -176,7 +176,7 @@ def base_tensors(lm:nn.Module)->dict:
 def checkpoint_state(self:Classifier)->dict:
     "What a ForSequenceClassification stores: the model without its language-model head, and `score.weight`."
     lm = unwrap(self.model)
-    with torch.device("meta"): plain = base_tensors(type(lm)(lm.config))
+    with torch.device("meta"), Undrawn(): plain = base_tensors(type(lm)(lm.config))
     strange = sorted(base_tensors(lm).keys() ^ plain.keys())
     if strange: raise ValueError(f"transformers would not read {strange[0]}: save the adapter alone, or merge it first")
     state = {**base_tensors(lm), "score.weight": self.score.weight}
@@ -213,13 +213,13 @@ def load_base(config:dict, state:dict, folder:Path, dtype:torch.dtype)->nn.Modul
     "The causal LM under a classifier's head, from its tensors; a language-model head of its own is not stored."
     plain = {k: v for k, v in config.items() if k not in OWN}
     if config["model_type"] == "gpt2":
-        with torch.device("meta"): lm = GPT2LM(GPT2Config.from_dict(plain))
+        with torch.device("meta"), Undrawn(): lm = GPT2LM(GPT2Config.from_dict(plain))
         if not lm.config.tie_word_embeddings: state["lm_head.weight"] = torch.zeros(lm.lm_head.weight.shape)
         return lm.load_weights(state, folder, dtype)
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, logging
     like, loud = AutoConfig.for_model(**plain), logging.get_verbosity()
     kind = MODEL_FOR_CAUSAL_LM_MAPPING[type(like)]
-    with torch.device("meta"): want = {k: v.shape for k, v in base_tensors(kind(like)).items()}
+    with torch.device("meta"), Undrawn(): want = {k: v.shape for k, v in base_tensors(kind(like)).items()}
     have = {k: v.shape for k, v in state.items()}
     wrong = sorted(k for k in want | have if want.get(k) != have.get(k))
     if wrong: raise ValueError(f"{folder}: the tensor {wrong[0]} is missing, unknown or not shaped as config.json says")

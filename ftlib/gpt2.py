@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['REFUSED', 'GPT2Model', 'LMOutput', 'GPT2LM', 'read_json', 'read_config', 'read_weights', 'to_transformers_names',
-           'checkpoint_folder', 'load_model']
+           'Undrawn', 'checkpoint_folder', 'load_model']
 
 # %% ../nbs/02_gpt2.ipynb #117329e3
 import json
@@ -15,6 +15,7 @@ import torch
 from fastcore.basics import patch
 from torch import nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 from .block import MLP, Attention, Block, Conv1D, GPT2Config, KVCache, attention_mask_4d, laid, position_ids_from
 from .data import atomic_file, hub_folder, load_tokenizer
 from .settings import pick_device, resource
@@ -183,6 +184,13 @@ def load_weights(self:GPT2LM,
     if self.config.tie_word_embeddings: self.lm_head.weight = self.transformer.wte.weight
     return self.requires_grad_(True)
 
+# %% ../nbs/02_gpt2.ipynb #6a0f41d2
+class Undrawn(TorchFunctionMode):
+    "Within, initialisers leave tensors as they are: no random number is drawn for what a checkpoint replaces."
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if getattr(func, "__module__", None) == "torch.nn.init": return kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
+
 # %% ../nbs/02_gpt2.ipynb #76c49401
 def checkpoint_folder(
     name:str|Path        # a folder, "tiny", or a hub id such as "openai-community/gpt2"
@@ -198,7 +206,7 @@ def checkpoint_folder(
 def from_pretrained(cls:GPT2LM, name:str|Path, dtype=None)->GPT2LM:
     "A model in eval mode from a folder, \"tiny\" or a hub id; float32 unless `dtype` says otherwise."
     folder = checkpoint_folder(name)
-    with torch.device("meta"): model = cls(GPT2Config.from_dict(read_config(folder)))
+    with torch.device("meta"), Undrawn(): model = cls(GPT2Config.from_dict(read_config(folder)))
     return model.load_weights(read_weights(folder), folder, dtype).eval()
 
 # %% ../nbs/02_gpt2.ipynb #7c9fd0bf

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from sources import NBS, exports_to, notebooks, read_notebook, short
+from sources import NBS, exports_to, notebooks, output_text, read_notebook, short
 
 SECOND = Path(__file__).parent/"exercises"
 HEAD = re.compile(r"# exercise ([\w.]+): (starter|check)\s*$")
@@ -138,3 +138,10 @@ def test_chapter_number_is_the_notebooks():
     wrong = [(short(e.notebook), e.id) for e in ALL if re.match(r"\d\d_", e.notebook.name) and e.id.split(".")[0] != str(int(e.notebook.name[:2]))]
     assert not wrong
     assert NBS.is_dir()
+
+
+@pytest.mark.parametrize("nb", CHAPTERS, ids=short)
+def test_saved_checks_say_not_yet(nb):
+    "A chapter opens with its exercises unsolved."
+    checks = [c for c in read_notebook(nb) if c.kind == "code" and (m := HEAD.match(c.body.strip().split("\n")[0])) and m[2] == "check"]
+    assert checks and not [c.id for c in checks if "not yet" not in "".join(output_text(c))]

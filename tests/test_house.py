@@ -114,6 +114,12 @@ def test_these_modules_load_nothing_heavy(name):
     assert not heavy and seconds <= 1.0
 
 
+def test_opening_a_model_loads_no_compiler():
+    code = "import sys; from ftlib.gpt2 import load_model; load_model('tiny'); print('torch._dynamo' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "False"
+
+
 # --- sizes and form of the exported code
 
 
@@ -321,6 +327,12 @@ def test_project_file_is_here(name): assert (ROOT/name).stat().st_size > 50
 def test_readme_is_made_from_the_index():
     done = subprocess.run([sys.executable, ROOT/"docs"/"readme.py", "--check"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_readme_says_what_was_measured():
+    shown = subprocess.run([sys.executable, str(ROOT/"benchmarks"/"tables.py")], capture_output=True, text=True, check=True).stdout
+    readme = (ROOT/"README.md").read_text(encoding="utf-8")
+    assert not [line for line in shown.splitlines() if line not in readme]
 
 
 def test_readme_links_lead_somewhere():

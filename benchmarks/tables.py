@@ -1,0 +1,42 @@
+"""The README's tables of figures, made from results/*.json: `python benchmarks/tables.py` prints them."""
+import json
+import statistics
+from pathlib import Path
+
+RESULTS = Path(__file__).resolve().parent/"results"
+SPEED = {("train_step", "small"): "training step, small, 16 × 128 tokens", ("train_step", "124M"): "training step, 124M, 4 × 256 tokens",
+         ("sampling", "small, batch 1"): "sampling, small, 1 prompt", ("sampling", "small, batch 16"): "sampling, small, 16 prompts",
+         ("sampling", "small, 8x8"): "sampling, small, 8 prompts × 8 samples", ("sampling", "124M, batch 16"): "sampling, 124M, 16 prompts",
+         ("sampling", "124M, 8x8"): "sampling, 124M, 8 prompts × 8 samples"}
+TASKS = {"fever": "FEVER twin, 3 labels", "liar": "LIAR twin, 6 labels"}
+
+
+def load(name): return json.loads((RESULTS/f"{name}.json").read_text(encoding="utf-8"))
+
+
+def speed():
+    "One line a case: seconds of both sides, how many times faster, shares of the ceiling, peak memory."
+    yield "| what | transformers, s | ftlib, s | times faster | share of the ceiling (transformers) | peak memory, MB (transformers) |"
+    yield "|---|--:|--:|--:|--:|--:|"
+    for (file, case), what in SPEED.items():
+        row = load(file)["cases"][case]
+        peer, own = (row["times"][name] for name in ("transformers GPT-2", "GPT2LM"))
+        both = lambda key, show: f"{show(own[key])} ({show(peer[key])})"
+        yield (f"| {what} | {peer['median']:#.3g} | {own['median']:#.3g} | {row['times_faster']['GPT2LM']:.2f} "
+               f"| {both('share_of_ceiling', lambda x: f'{100*x:.0f} %')} | {both('peak_mb', lambda x: f'{x:.0f}')} |")
+
+
+def learning():
+    "One line a task: accuracy before, and the accuracies of the seeds after."
+    yield "| task | before | after, seeds 0, 1, 2 | 95 % interval of seed 0 | steps | seconds |"
+    yield "|---|--:|--:|--:|--:|--:|"
+    for task, what in TASKS.items():
+        rows = sorted((r for r in load("learning")["rows"] if r["task"] == task), key=lambda r: r["seed"])
+        low, high = rows[0]["accuracy_ci"]
+        after = ", ".join(f"{r['accuracy']:.3f}" for r in rows)
+        yield (f"| {what} | {rows[0]['before']:.3f} | {after} | {low:.3f} – {high:.3f} "
+               f"| {rows[0]['steps']} | {statistics.median(r['seconds'] for r in rows):.0f} |")
+
+
+if __name__ == "__main__":
+    print("\n".join([*speed(), "", *learning()]))
