@@ -129,6 +129,7 @@ def classify_stage(page:Report, tasks=("fever", "liar"))->dict:
         page.sample(f"{held[0]['text']}\n{held[0]['text_pair']}\n→ {held.features['label'].int2str(held[0]['label'])}")
         page.table([score_row("majority label", run.report["majority"]), score_row("bag of words", words),
                     score_row("tiny model, head of zeros", before), score_row("tiny model, fine-tuned", run.report)])
+        page.text("Loss and accuracy of the training batches, then the confusion matrix of the test rows.", small=True)
         page.plot(run.history.plot(), f"loss and accuracy of each training batch of {task}")
         table = plot_confusion(*pairs_of(run.report["confusion"]), list(run.report["support"]))
         page.plot(table.figure, f"confusion matrix of {task}")
