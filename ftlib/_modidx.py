@@ -203,6 +203,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                              'ftlib.optim.count_steps': ('optim.html#count_steps', 'ftlib/optim.py'),
                              'ftlib.optim.describe': ('optim.html#describe', 'ftlib/optim.py'),
                              'ftlib.optim.gather': ('optim.html#gather', 'ftlib/optim.py'),
+                             'ftlib.optim.join_workers': ('optim.html#join_workers', 'ftlib/optim.py'),
                              'ftlib.optim.load_moments': ('optim.html#load_moments', 'ftlib/optim.py'),
                              'ftlib.optim.lr_at': ('optim.html#lr_at', 'ftlib/optim.py'),
                              'ftlib.optim.make_optimizer': ('optim.html#make_optimizer', 'ftlib/optim.py'),

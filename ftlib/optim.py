@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['SLOPES', 'add_up', 'scale_gradients', 'lr_at', 'count_steps', 'AdamW', 'make_optimizer', 'load_moments',
-           'sync_gradients', 'gather', 'NotFinite', 'describe']
+           'join_workers', 'sync_gradients', 'gather', 'NotFinite', 'describe']
 
 # %% ../nbs/04_optim.ipynb #be0f9fd1
-import math
+import atexit, math, os
+from importlib import import_module
 from itertools import accumulate, groupby
 import torch
 from torch.nn.utils.parametrize import ParametrizationList
@@ -100,6 +101,17 @@ def load_moments(
     params = [p for g in optimizer.param_groups for p in g["params"]]
     state = {int(i): {k: laid(v, params[int(i)]) if v.ndim else v for k, v in kept.items()} for i, kept in moments.items()}
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+# %% ../nbs/04_optim.ipynb #7d21c0a1
+def join_workers(
+    cpu:bool   # stay off the GPU
+):             # accelerate's PartialState: which process this is, of how many
+    "Meet the other processes, if this one was launched with others; a group on CPUs is left in order at exit."
+    from accelerate import PartialState
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1: import_module("torch.distributed.nn.functional")
+    workers = PartialState(cpu=cpu)
+    if workers.backend == "gloo": atexit.register(workers.destroy_process_group)
+    return workers
 
 # %% ../nbs/04_optim.ipynb #285d37e4
 def sync_gradients(

@@ -13,8 +13,8 @@ from itertools import islice
 from pathlib import Path
 import torch
 from fastcore.basics import patch
-from .optim import NotFinite, add_up, count_steps, describe, gather, load_moments, lr_at
-from .optim import make_optimizer, scale_gradients, sync_gradients
+from .optim import NotFinite, add_up, count_steps, describe, gather, join_workers
+from .optim import load_moments, lr_at, make_optimizer, scale_gradients, sync_gradients
 from .runs import History, atomic_dir, atomic_write, live_tensors, open_run, put_back, recover
 from .runs import peak_memory_mb, rng_state, set_rng_state, start_wandb, write_state
 from .settings import pick_device, set_seed
@@ -49,9 +49,8 @@ class Run:
 # %% ../nbs/05_train.ipynb #d835e314
 def start_run(model, batches, settings, out)->Run:
     "Check what can be checked, seed, place the model, and give every process the weights of the first."
-    from accelerate import PartialState
     device = pick_device(settings.device)
-    workers = PartialState(cpu=device.type == "cpu")
+    workers = join_workers(cpu=device.type == "cpu")
     if workers.num_processes > 1: device = workers.device
     steps = count_steps(batches, settings, settings.accumulation*workers.num_processes)
     set_seed(settings.seed)

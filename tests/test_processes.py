@@ -96,6 +96,15 @@ def test_a_bad_batch_stops_every_process_with_the_same_words(folders):
     assert not (two/"bad"/"checkpoint").exists()
 
 
+def test_no_thread_outlives_the_group(folders):
+    "One that does may find Python gone, and aborts the process."
+    if not Path("/proc/self/task").exists(): pytest.skip("threads are counted in /proc, which this system lacks")
+    assert [(folders[1]/f"threads.{rank}").read_text() for rank in (0, 1)] == ["0", "0"]
+
+
 if __name__ == "__main__":
+    from ftlib.optim import join_workers
     everything(Path(sys.argv[1]), accumulation=2)
-    torch.distributed.destroy_process_group()          # a process that exits without this may abort on its way out
+    join_workers(cpu=True).destroy_process_group()          # what exit does
+    left = [p for p in Path("/proc/self/task").glob("*/comm") if "pt_gloo" in p.read_text()]
+    (Path(sys.argv[1])/f"threads.{os.environ['RANK']}").write_text(str(len(left)))
