@@ -18,7 +18,7 @@ from ftlib.settings import Settings
 from ftlib.train import fit
 from torch import nn
 
-SETTINGS = dict(epochs=3, accumulation=3, lr=1e-2, seed=5, log_every=2, save_every=1, eval_every=4, device="cpu")
+SETTINGS = dict(epochs=9, accumulation=3, lr=1e-2, seed=5, log_every=2, save_every=1, eval_every=4, device="cpu")
 ROWS, SIZE = 200, 4
 
 
