@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SLOPES', 'add_up', 'scale_gradients', 'lr_at', 'count_steps', 'AdamW', 'make_optimizer', 'load_moments',
-           'join_workers', 'sync_gradients', 'gather', 'NotFinite', 'describe']
+           'sync_gradients', 'gather', 'join_workers', 'NotFinite', 'describe']
 
 # %% ../nbs/04_optim.ipynb #be0f9fd1
 import atexit, math, os
@@ -102,17 +102,6 @@ def load_moments(
     state = {int(i): {k: laid(v, params[int(i)]) if v.ndim else v for k, v in kept.items()} for i, kept in moments.items()}
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
-# %% ../nbs/04_optim.ipynb #7d21c0a1
-def join_workers(
-    cpu:bool   # stay off the GPU
-):             # accelerate's PartialState: which process this is, of how many
-    "Meet the other processes, if this one was launched with others; a group on CPUs is left in order at exit."
-    from accelerate import PartialState
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1: import_module("torch.distributed.nn.functional")
-    workers = PartialState(cpu=cpu)
-    if workers.backend == "gloo": atexit.register(workers.destroy_process_group)
-    return workers
-
 # %% ../nbs/04_optim.ipynb #285d37e4
 def sync_gradients(
     params,            # the trained parameters, in the same order on every process
@@ -135,6 +124,18 @@ def gather(item)->list:
     "What every process holds, in the order of processes."
     from accelerate.utils import gather_object
     return gather_object([item])
+
+# %% ../nbs/04_optim.ipynb #7d21c0a1
+def join_workers(
+    cpu:bool   # stay off the GPU
+):             # accelerate's PartialState: which process this is, of how many
+    "Meet the other processes, if this one was launched with others; a group on CPUs is left in order at exit."
+    from accelerate import PartialState
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:         # imported later, its default arguments would hold the group
+        import_module("torch.distributed.nn.functional")
+    workers = PartialState(cpu=cpu)
+    if workers.backend == "gloo": atexit.register(workers.destroy_process_group)
+    return workers
 
 # %% ../nbs/04_optim.ipynb #5fd90e0e
 class NotFinite(ValueError):
