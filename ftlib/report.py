@@ -140,7 +140,7 @@ def classify_stage(page:Report, tasks=("fever", "liar"))->dict:
 # %% ../nbs/15_report.ipynb #3672d4b9
 PROMPTS = {"a life": "Olga Linnard was born in",
            "a question": "<|user|>In which year did Tess Quinden get married?\n<|assistant|>",
-           "a sum": "Ada has 12 apples. Ben gives Ada 7 more. How many apples does Ada have now?\n",
+           "a sum": "Ada Tolwood has 12 apples. Ben Vallock gives Ada Tolwood 7 more. How many apples does Ada Tolwood have now?\n",
            "a verse": "And silver the"}
 
 def continue_texts(
