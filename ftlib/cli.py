@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['USAGE', 'EXPECTED', 'app', 'OBJECTIVES', 'sentence', 'run_safely', 'console', 'score_table', 'show_report',
-           'overrides', 'check_task', 'train', 'eval_', 'generate_', 'tasks', 'demo', 'main']
+           'overrides', 'check_task', 'train', 'eval_', 'generate_', 'tasks', 'tell_outcome', 'which_tasks',
+           'fetch_all', 'download_', 'demo', 'main']
 
 # %% ../nbs/16_cli.ipynb #46da6e23
 import os
@@ -54,8 +55,9 @@ def score_table(title:str, reports:dict):
 
 # %% ../nbs/16_cli.ipynb #3359b3f2
 def show_report(report:dict):
-    "Scores beside the majority baseline, and which rows they are of."
+    "Scores beside the baseline (the commonest label, or the model before), and which rows they are of."
     reports = {f"always {report['majority']['says']}": report["majority"]} if "majority" in report else {}
+    if "untrained" in report: reports["before"] = report["untrained"]
     title = f"{report['task']} · {report['split']} · {report['source']}"
     console().print(score_table(title, reports | {"this model": report}))
 
@@ -66,13 +68,13 @@ def overrides(pairs:list)->dict:
     return dict(pair.split("=", 1) for pair in pairs)
 
 # %% ../nbs/16_cli.ipynb #9aafa00b
-OBJECTIVES = ("classify",)
+OBJECTIVES = ("classify", "sft")
 
 def check_task(objective:str, task:str):
     "Refuse an objective that does not exist, and a task that it is not for."
     from ftlib.tasks import TASKS
     if objective not in OBJECTIVES: raise unknown("objective", objective, OBJECTIVES)
-    fitting = [name for name, t in TASKS.items() if t.kind == objective]
+    fitting = [name for name, t in TASKS.items() if (t.kind == "classify") == (objective == "classify")]
     if task not in fitting: raise unknown(f"task of {objective}:" if task in TASKS else "task", task, fitting)
 
 # %% ../nbs/16_cli.ipynb #ca483ee2
@@ -108,7 +110,7 @@ def eval_(*,
     source:Annotated[Optional[str], typer.Option(help="tiny, hub or a folder; by default as trained.")] = None,
     n:Annotated[Optional[int], typer.Option(help="Only the first so many rows.")] = None,
 ):
-    "Score a checkpoint: accuracy and macro-F1 with n and 95 % intervals."
+    "Score a checkpoint: accuracy and macro-F1, or nats per token and right answers, with n and 95 % intervals."
     from ftlib.evaluate import evaluate
     show_report(evaluate(checkpoint, task, split, source, n))
 
@@ -123,30 +125,88 @@ def generate_(*,
     samples:Annotated[int, typer.Option("--samples", "-n", help="Continuations.")] = 1,
     seed:Annotated[int, typer.Option(help="Of the sampling.")] = 0,
 ):
-    "Continue a prompt."
+    "Continue a prompt; a run that was trained on conversations takes it for what a user says."
+    from ftlib.completions import prompt_as_trained
     from ftlib.evaluate import load_run
-    from ftlib.report import continue_texts
+    from ftlib.sft import respond
     run = load_run(checkpoint)
     if hasattr(run.model, "score"):
         raise ValueError(f"{checkpoint} is a classifier: score it with `ftlib eval {checkpoint}`")
     text = prompt if prompt is not None else sys.stdin.read()
     if not text: raise ValueError("the prompt is empty: give it as an argument or on stdin")
-    for words in continue_texts(run.model, run.tokenizer, [text], max_new_tokens, temperature, top_p=top_p, seed=seed,
-                                num_return_sequences=samples):
-        print(text + words)
+    ids = prompt_as_trained(text, run.tokenizer, run.settings.get("experiment", "").partition(".")[2])
+    head = text if text.endswith("\n") or not run.settings else text + "\n"
+    for i in range(samples):
+        print(head + respond(run.model, run.tokenizer, [ids], max_new_tokens, temperature=temperature, top_p=top_p, seed=seed + i)[0])
 
 # %% ../nbs/16_cli.ipynb #b7abc0d4
 @app.command()
 def tasks():
     "What there is to train on, and where each one's data are."
     from rich.table import Table
-    from ftlib.settings import resource
     from ftlib.tasks import TASKS
-    table = Table("task", "kind", "labels", "what it asks", "embedded", "hub", "licence")
+    from ftlib.tasks.download import embedded_rows, known_rows, whereabouts
+    table = Table("task", "kind")
+    for column in ("rows embedded", "rows upstream"): table.add_column(column, justify="right")
+    for column in ("from", "here", "licence"): table.add_column(column, overflow="fold")
+    table.columns[5].no_wrap = True
     for name, task in TASKS.items():
-        tiny = "yes" if (resource("tiny")/task.folder).is_dir() else "no"
-        table.add_row(name, task.kind, str(len(task.labels) or ""), task.about, tiny, task.hub, task.licence)
+        homes = "\n".join(part.hub or "/".join(part.origins[0].split("/")[2:5]) for part in task.parts)
+        rows = [counts.replace(" / ", "\n") for counts in (embedded_rows(name), known_rows(name))]
+        table.add_row(name, task.kind, *rows, homes, whereabouts(name).replace(", ", "\n"), task.licence)
     console().print(table)
+    console().print("rows are those of train, validation and test; `ftlib download` brings the rest here", style="dim")
+
+# %% ../nbs/16_cli.ipynb #1f6b0d4c
+def tell_outcome(out, outcome):
+    "One line for a download, and the steps that are left to a person."
+    rows = ", ".join(f"{n:,} {split}" for split, n in outcome.facts.get("rows", {}).items())
+    says = {"new": f"downloaded: {rows} rows", "there": "already there", "failed": f"failed: {outcome.says}"}
+    lines = [f"{outcome.folder} ({outcome.task}): {says.get(outcome.status, outcome.says)}"]
+    lines += [f"  {i}. {step}" for i, step in enumerate(outcome.steps, 1)]
+    for line in lines: out.print(line, highlight=False, markup=False, soft_wrap=True)
+    for note in outcome.facts.get("notes", []): out.print(f"  {note}", style="dim", highlight=False, markup=False, soft_wrap=True)
+
+# %% ../nbs/16_cli.ipynb #2a7c1e5d
+def which_tasks(names, sft_only:bool, rl_only:bool)->list:
+    "The tasks that a download is for."
+    from ftlib.tasks.download import chosen
+    if sft_only and rl_only: raise UnknownName("--sft-only and --rl-only exclude each other: give neither for all tasks")
+    half = "sft" if sft_only else "rl" if rl_only else ""
+    if found := chosen(names or (), half): return found
+    raise UnknownName(f"none of {', '.join(names)} belongs to the {half} half: ftlib tasks shows the kinds")
+
+def fetch_all(names:list, folder:Path)->list:
+    "Downloads tasks with a bar where somebody is watching; how each data set ended."
+    from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
+    from ftlib.tasks.download import download
+    columns, ended = ("{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn()), []
+    with Progress(*columns, console=console(), transient=True, disable=not sys.stdout.isatty()) as bars:
+        bar = bars.add_task("")
+        def show(name, there, total): bars.update(bar, description=name, completed=there, total=total)
+        for outcome in download(names, folder, show):
+            tell_outcome(bars.console, outcome)
+            ended.append(outcome)
+    return ended
+
+# %% ../nbs/16_cli.ipynb #3b8d2f6e
+@app.command("download")
+def download_(*,
+    names:Annotated[Optional[list[str]], typer.Argument(metavar="[TASK]...", help="Of which tasks; all if not given.")] = None,
+    sft_only:Annotated[bool, typer.Option("--sft-only", help="Only tasks to classify, generate and chat.")] = False,
+    rl_only:Annotated[bool, typer.Option("--rl-only", help="Only tasks to reason and prefer.")] = False,
+    out:Annotated[Optional[Path], typer.Option(help="Folder; data/full if not given.")] = None,
+):
+    "Download data sets, resumable and checked; what only a person can fetch is told step by step."
+    from ftlib.tasks.sources import full_folder
+    found = which_tasks(names, sft_only, rl_only)
+    load_env()
+    try: ended = fetch_all(found, out or full_folder())
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        raise typer.Exit(130) from None
+    alone = len(names or ()) == 1 # who asks for one data set and does not get it has to hear of it
+    if any(outcome.status == "failed" or alone and outcome.status == "by hand" for outcome in ended): raise typer.Exit(1)
 
 # %% ../nbs/16_cli.ipynb #9135effb
 @app.command()

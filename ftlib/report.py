@@ -96,6 +96,11 @@ def save(self:Report, path)->Path:
 def score_row(name:str, report:dict)->dict:
     "One line of a table of scores."
     span = lambda value, ends: f"{value:.3f} [{ends[0]:.3f}, {ends[1]:.3f}]"
+    if "nats_per_token" in report:
+        answers = report.get("answers", {})
+        right = {f"right, {name}": span(a["right"], a["ci"]) for name, a in answers.items() if isinstance(a, dict) and "ci" in a}
+        return {"model": name, "nats per token": span(report["nats_per_token"], report["nats_ci"]), "n": report["n"], **right,
+                **({"answers": answers["n"]} if right else {})}
     return {"model": name, "accuracy": span(report["accuracy"], report["accuracy_ci"]),
             "macro-F1": span(report["f1"]["macro"], report["macro_f1_ci"]), "n": report["n"]}
 

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['PROFILES', 'EXPERIMENTS', 'CHOICES', 'RULES', 'UnknownName', 'nearest', 'unknown', 'resource', 'profile_name',
-           'RunSettings', 'Settings', 'ClassifySettings', 'PretrainSettings', 'check_value', 'typed', 'parse_value',
-           'parse_values', 'check_section', 'read_settings', 'load_settings', 'set_seed', 'pick_device', 'load_env',
-           'attempt']
+           'RunSettings', 'Settings', 'ClassifySettings', 'SFTSettings', 'PretrainSettings', 'check_value', 'typed',
+           'parse_value', 'parse_values', 'check_section', 'read_settings', 'load_settings', 'set_seed', 'pick_device',
+           'load_env', 'attempt']
 
 # %% ../nbs/00_settings.ipynb #fa468e2e
 import configparser, difflib, json, math, os, random, re
@@ -100,6 +100,12 @@ class ClassifySettings(Settings):
     pair:bool = True            # read text_pair (speaker, evidence) too
 
 @dataclass(kw_only=True)
+class SFTSettings(Settings):
+    "How a language model is trained on completions."
+    answers:int = 200           # held-out rows that are answered and scored, where a task has answers; 0: none
+    max_new_tokens:int = 128    # of an answer
+
+@dataclass(kw_only=True)
 class PretrainSettings(Settings):
     "How a small model is trained from nothing."
     n_layer:int = 4             # transformer blocks
@@ -107,15 +113,15 @@ class PretrainSettings(Settings):
     n_embd:int = 192            # width of the residual stream
     vocab_size:int = 1024       # tokens of the tokenizer
 
-EXPERIMENTS = {"classify": ClassifySettings, "pretrain": PretrainSettings}
+EXPERIMENTS = {"classify": ClassifySettings, "sft": SFTSettings, "pretrain": PretrainSettings}
 
 # %% ../nbs/00_settings.ipynb #3765b1dd
 CHOICES = {
     "profile": PROFILES, "dtype": ("float32", "bfloat16"), "adapter": ("none", "head"), "pooling": ("last", "mean"),
     "wandb": ("off", "online", "offline"), "schedule": ("cosine", "linear", "constant")}
 RULES = {words: (rule, names.split()) for words, rule, names in (
-    ("at least 1", lambda v: v >= 1, "epochs batch_size accumulation log_every n_layer n_head n_embd"),
-    ("at least 0", lambda v: v >= 0, "max_steps eval_every save_every clip weight_decay"),
+    ("at least 1", lambda v: v >= 1, "epochs batch_size accumulation log_every n_layer n_head n_embd max_new_tokens"),
+    ("at least 0", lambda v: v >= 0, "max_steps eval_every save_every clip weight_decay answers"),
     ("between 0 and 1", lambda v: 0 <= v <= 1, "warmup min_lr"),
     ("more than 0", lambda v: v > 0, "lr"),
     ("at least 0 and less than 1", lambda v: 0 <= v < 1, "dropout beta2"),
@@ -142,11 +148,8 @@ def typed(kind:type, value):
         raise ValueError(value)
     return number
 
-def parse_value(
-    field, # the dataclass field: it knows the name and the type
-    value, # text from a file or a command line, or a typed value
-):
-    "A typed, checked value for one setting, or one sentence that says what is wrong with it."
+def parse_value(field, value):
+    "Text or a typed value for the setting of a dataclass field, typed and checked, or one sentence on what is wrong."
     try: value = typed(field.type, value)
     except (KeyError, ValueError, TypeError, OverflowError):
         wanted = {int: "a whole number", float: "a number", bool: "true or false"}[field.type]
@@ -209,9 +212,7 @@ def load_settings(
 def set_seed(seed:int)->None:
     "Seeds Python, numpy and torch, every GPU included."
     import numpy as np, torch
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
+    for generator in (random.seed, np.random.seed, torch.manual_seed): generator(seed)
 
 # %% ../nbs/00_settings.ipynb #f247aa9b
 def pick_device(

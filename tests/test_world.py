@@ -198,7 +198,7 @@ def test_tokenizer_on_hard_strings(tokenizer, text):
 def test_digits_are_single_tokens_and_names_few(tokenizer):
     assert tokenizer.tokenize("1962") == list("1962") and len(tokenizer.tokenize("x 48")) == 4
     pieces = [len(tokenizer.tokenize(f" {name}")) for name in (*sum(WORLD.surnames.values(), []), *sum(WORLD.towns.values(), []))]
-    assert max(pieces) <= 3 and sum(pieces) < 1.5*len(pieces)
+    assert max(pieces) <= 5 and sum(pieces) < 1.5*len(pieces)
     for role in ("<|user|>", "<|assistant|>", "<|system|>", "<|pad|>", "<|endoftext|>"): assert len(tokenizer(role)["input_ids"]) == 1
     assert tokenizer.pad_token_id != tokenizer.eos_token_id == tokenizer.bos_token_id == 0
 
