@@ -164,8 +164,8 @@ def tell_outcome(out, outcome):
     says = {"new": f"downloaded: {rows} rows", "there": "already there", "failed": f"failed: {outcome.says}"}
     lines = [f"{outcome.folder} ({outcome.task}): {says.get(outcome.status, outcome.says)}"]
     lines += [f"  {i}. {step}" for i, step in enumerate(outcome.steps, 1)]
+    lines += [f"  {note}" for note in outcome.facts.get("notes", [])]
     for line in lines: out.print(line, highlight=False, markup=False, soft_wrap=True)
-    for note in outcome.facts.get("notes", []): out.print(f"  {note}", style="dim", highlight=False, markup=False, soft_wrap=True)
 
 # %% ../nbs/16_cli.ipynb #2a7c1e5d
 def which_tasks(names, sft_only:bool, rl_only:bool)->list:

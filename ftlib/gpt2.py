@@ -17,7 +17,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from .block import MLP, Attention, Block, Conv1D, GPT2Config, KVCache, attention_mask_4d, laid, position_ids_from
-from .data import atomic_file, hub_folder, load_tokenizer
+from .data import atomic_file, load_tokenizer
+from .hub import hub_folder
 from .settings import pick_device, resource
 
 # %% ../nbs/02_gpt2.ipynb #774c5f27

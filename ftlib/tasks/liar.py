@@ -8,7 +8,7 @@ __all__ = ['LABELS', 'COUNTS', 'COLUMNS', 'FILES', 'SAID', 'HUB_LABELS', 'HUB_FI
 # %% ../../nbs/tasks/liar.ipynb #74d9cdee
 import re, warnings
 
-from ..data import DataError, read_tsv
+from ..data import DataError, read_parquet, read_tsv
 from ..settings import unknown
 
 # %% ../../nbs/tasks/liar.ipynb #4f37bbcb
@@ -49,13 +49,9 @@ def _tsv_rows(path):
 
 def _parquet_rows(path):
     "Rows of the hub's conversion, whose labels are numbers: (place, {column: text})."
-    import pyarrow as pa, pyarrow.parquet as pq
-    try: table = pq.read_table(path, columns=list(COLUMNS)).to_pylist()
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise DataError(f"{path}: not LIAR's parquet file ({str(error).splitlines()[0]})") from None
-    for i, row in enumerate(table):
+    for i, row in read_parquet(path, COLUMNS):
         if row["label"] not in range(6): raise DataError(f"{path}: row {i} has the label {row['label']}, not 0 to 5")
-        texts = {key: "" if value is None else str(value) for key, value in row.items()}
+        texts = {key: "" if row[key] is None else str(row[key]) for key in COLUMNS}
         yield f"{path}: row {i}", texts | {"label": HUB_LABELS[row["label"]]}
 
 # %% ../../nbs/tasks/liar.ipynb #f1fc297c
