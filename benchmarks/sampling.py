@@ -1,32 +1,51 @@
 """Sampling beside transformers' generate: `python benchmarks/sampling.py` writes results/sampling.json. Temperature 1, no truncation, exactly
-64 new tokens on both sides, float32; `8x8` is 8 samples of each of 8 prompts of 64 tokens."""
+64 new tokens on both sides, float32; `8x8` is 8 samples of each of 8 prompts of 64 tokens.
+
+`--device cuda` writes results/sampling_cuda.json: float32 without TF32, and bfloat16 weights.
+"""
 import json
 import sys
 
 import torch
-from common import GPT2_124M, SMALL, alternate, in_fresh_process, machine, matrix_rate, pair, peak_extra, profile, quartiles, qwen2, save
+from common import (GPT2_124M, SMALL, alternate, arguments, copy_rate, faster, machine, matrix_rate, pair, peak_extra, peak_mb, profile,
+                    quartiles, qwen2, save, show)
 
 from ftlib.generate import generate
 
 NEW = 64
-CASES = {"small, batch 1": (SMALL, 1, 32, 1, 15), "small, batch 16": (SMALL, 16, 32, 1, 12), "small, 8x8": (SMALL, 8, 64, 8, 7),
-         "124M, batch 16": (GPT2_124M, 16, 32, 1, 4), "124M, 8x8": (GPT2_124M, 8, 64, 8, 3)}
+OURS = ("GPT2LM", "transformers GPT-2, our loop", "transformers Qwen2, our loop")
 
 
-def contestants(case):
-    shape, b, t, n, _ = CASES[case]
-    peer, own = pair(shape)
-    ids = torch.randint(1, shape["vocab_size"], (b, t), generator=torch.Generator().manual_seed(1))
+def case(shape, prompts, length, samples, rounds, dtype="float32"):
+    return {"shape": shape, "prompts": prompts, "length": length, "samples": samples, "rounds": rounds, "dtype": dtype,
+            "qwen": shape is SMALL}
+
+
+CASES = {"cpu": {"small, batch 1": case(SMALL, 1, 32, 1, 15), "small, batch 16": case(SMALL, 16, 32, 1, 12),
+                 "small, 8x8": case(SMALL, 8, 64, 8, 7), "124M, batch 16": case(GPT2_124M, 16, 32, 1, 4),
+                 "124M, 8x8": case(GPT2_124M, 8, 64, 8, 3)},
+         "cuda": {"small, batch 16, float32": case(SMALL, 16, 32, 1, 7),
+                  "124M, batch 1, bfloat16": case(GPT2_124M, 1, 32, 1, 5, "bfloat16"),
+                  "124M, 8x8, float32": case(GPT2_124M, 8, 64, 8, 5), "124M, 8x8, bfloat16": case(GPT2_124M, 8, 64, 8, 5, "bfloat16"),
+                  "124M, 64x8, bfloat16": case(GPT2_124M, 64, 64, 8, 5, "bfloat16")}}
+
+
+def contestants(case, device="cpu", new=NEW):
+    shape, n, dtype = case["shape"], case["samples"], getattr(torch, case["dtype"])
+    peer, own = (model.to(dtype) for model in pair(shape, device=device))
+    ids = torch.randint(1, shape["vocab_size"], (case["prompts"], case["length"]), generator=torch.Generator().manual_seed(1)).to(device)
     mask = torch.ones_like(ids)
     def theirs(model):
         model.eval()
-        return lambda: model.generate(ids, attention_mask=mask, max_new_tokens=NEW, min_new_tokens=NEW, do_sample=True, top_k=0,
+        return lambda: model.generate(ids, attention_mask=mask, max_new_tokens=new, min_new_tokens=new, do_sample=True, top_k=0,
                                       num_return_sequences=n, pad_token_id=0)
     def ours(model):
         model.eval()
-        return lambda: generate(model, ids, mask, NEW, num_return_sequences=n)
+        return lambda: generate(model, ids, mask, new, num_return_sequences=n)
     out = {"transformers GPT-2": theirs(peer), "GPT2LM": ours(own), "transformers GPT-2, our loop": ours(peer)}
-    if shape is SMALL: out |= {"transformers Qwen2": theirs(qwen2(shape)), "transformers Qwen2, our loop": ours(qwen2(shape))}
+    if case["qwen"]:
+        out |= {"transformers Qwen2": theirs(qwen2(shape, device).to(dtype)),
+                "transformers Qwen2, our loop": ours(qwen2(shape, device).to(dtype))}
     return out
 
 
@@ -36,27 +55,38 @@ def memory(case, name):
     print(json.dumps(peak_extra(run)))
 
 
-def main(cases):
-    results = {"machine": machine(), "matrix_gflops": matrix_rate(), "new_tokens": NEW, "cases": {}}
-    for case in cases:
-        shape, b, t, n, rounds = CASES[case]
-        runs = contestants(case)
-        times = {name: quartiles(v) for name, v in alternate(runs, rounds, warmup=1).items()}
-        ceiling, weights = matrix_rate(), shape["n_layer"]*12*shape["n_embd"]**2 + shape["vocab_size"]*shape["n_embd"]
-        flops = 2*weights*(b*t + b*n*(NEW - 1))
-        for name, row in times.items():
-            if "Qwen2" not in name: row["share_of_ceiling"] = flops/row["median"]/1e9/ceiling
-            row["peak_mb"] = in_fresh_process(__file__, "memory", case, name)/2**20
-        medians = {name: row["median"] for name, row in times.items()}
-        ratios = {"GPT2LM": medians["transformers GPT-2"]/medians["GPT2LM"],
-                  "transformers GPT-2, our loop": medians["transformers GPT-2"]/medians["transformers GPT-2, our loop"]}
-        if shape is SMALL: ratios["transformers Qwen2, our loop"] = medians["transformers Qwen2"]/medians["transformers Qwen2, our loop"]
-        results["cases"][case] = {"prompts": b, "prompt_tokens": t, "samples": n, "ceiling_gflops": ceiling, "times": times, "times_faster": ratios,
-                                  "profile": {name: profile(runs[name]) for name in ("transformers GPT-2", "GPT2LM")}}
-        print(case, {k: round(v, 2) for k, v in ratios.items()}, {k: round(v["peak_mb"]) for k, v in times.items()}, flush=True)
-    save("sampling", results)
+def work(case):
+    "(operations of the matrix products, bytes of weights, keys and values that must be read) of one call."
+    shape, b, t, n = case["shape"], case["prompts"], case["length"], case["samples"]
+    weights, wide = shape["n_layer"]*12*shape["n_embd"]**2 + shape["vocab_size"]*shape["n_embd"], getattr(torch, case["dtype"]).itemsize
+    cached = 2*shape["n_layer"]*shape["n_embd"]*b*n*(t + NEW/2)
+    return 2*weights*(b*t + b*n*(NEW - 1)), NEW*wide*(weights + cached)
+
+
+def measure(case, device):
+    "Times, ratios, shares of the ceilings, memory and profiles of one case; a GPU's profile is of 8 tokens."
+    runs, flops, read = contestants(case, device), *work(case)
+    times = {name: quartiles(v) for name, v in alternate(runs, case["rounds"], warmup=1, device=device).items()}
+    ceiling, copied = matrix_rate(device=device, dtype=getattr(torch, case["dtype"])), copy_rate() if device == "cuda" else None
+    for name, row in times.items():
+        if "Qwen2" not in name:
+            row["share_of_ceiling"] = flops/row["median"]/1e9/ceiling
+            if copied: row["share_of_bandwidth"] = read/row["median"]/1e9/copied
+        row["peak_mb"] = peak_mb(__file__, case, name, runs[name], device)
+    looked_at = runs if device == "cpu" else contestants(case, device, new=8)
+    return {"prompts": case["prompts"], "prompt_tokens": case["length"], "samples": case["samples"], "ceiling_gflops": ceiling,
+            **({"ceiling_gbs": copied} if copied else {}), "times": times, "times_faster": faster(times, OURS),
+            "profile": {name: profile(looked_at[name], device) for name in ("transformers GPT-2", "GPT2LM")}}
+
+
+def main(device, cases, smoke):
+    results = {"machine": machine(device), "matrix_gflops": matrix_rate(device=device), "new_tokens": NEW, "cases": {}}
+    for name, case in cases.items():
+        row = results["cases"][name] = measure(case, device)
+        show(name, row)
+        if not smoke: save("sampling", results, device)       # after each case: a run that is cut short leaves what it measured
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["memory"]: memory(*sys.argv[2:])
-    else: main(sys.argv[1:] or list(CASES))
+    if sys.argv[1:2] == ["memory"]: memory(json.loads(sys.argv[2]), sys.argv[3])
+    else: main(*arguments(CASES))

@@ -8,6 +8,12 @@ SPEED = {("train_step", "small"): "training step, small, 16 × 128 tokens", ("tr
          ("sampling", "small, batch 1"): "sampling, small, 1 prompt", ("sampling", "small, batch 16"): "sampling, small, 16 prompts",
          ("sampling", "small, 8x8"): "sampling, small, 8 prompts × 8 samples", ("sampling", "124M, batch 16"): "sampling, 124M, 16 prompts",
          ("sampling", "124M, 8x8"): "sampling, 124M, 8 prompts × 8 samples"}
+GPU = {("train_step_cuda", f"{size}, {dtype}"): f"training step, {size}, {shape} tokens, {dtype}"
+       for size, shape in (("small", "64 × 256"), ("124M", "8 × 1,024")) for dtype in ("float32", "bfloat16")}
+GPU |= {("sampling_cuda", case): f"sampling, {what}" for case, what in {
+    "small, batch 16, float32": "small, 16 prompts, float32", "124M, batch 1, bfloat16": "124M, 1 prompt, bfloat16",
+    "124M, 8x8, float32": "124M, 8 prompts × 8 samples, float32", "124M, 8x8, bfloat16": "124M, 8 prompts × 8 samples, bfloat16",
+    "124M, 64x8, bfloat16": "124M, 64 prompts × 8 samples, bfloat16"}.items()}
 TASKS = {"fever": "FEVER twin, 3 labels", "liar": "LIAR twin, 6 labels"}
 
 
@@ -26,6 +32,19 @@ def speed():
                f"| {both('share_of_ceiling', lambda x: f'{100*x:.0f} %')} | {both('peak_mb', lambda x: f'{x:.0f}')} |")
 
 
+def gpu():
+    "One line a case measured on a GPU, in milliseconds; a sampling's ceiling is the rate at which the GPU's memory is read."
+    yield "| what | transformers, ms | ftlib, ms | times faster | share of the ceiling (transformers) | peak memory, MB (transformers) |"
+    yield "|---|--:|--:|--:|--:|--:|"
+    for (file, case), what in GPU.items():
+        row = load(file)["cases"][case]
+        peer, own = (row["times"][name] for name in ("transformers GPT-2", "GPT2LM"))
+        ms = lambda x: f"{1e3*x['median']:#.3g}".rstrip(".")
+        share = lambda x: f"{100*x.get('share_of_bandwidth', x['share_of_ceiling']):.0f} %"
+        yield (f"| {what} | {ms(peer)} | {ms(own)} | {row['times_faster']['GPT2LM']:.2f} "
+               f"| {share(own)} ({share(peer)}) | {own['peak_mb']:.0f} ({peer['peak_mb']:.0f}) |")
+
+
 def learning():
     "One line a task: accuracy before, and the accuracies of the seeds after."
     yield "| task | before | after, seeds 0, 1, 2 | 95 % interval of seed 0 | steps | seconds |"
@@ -39,4 +58,5 @@ def learning():
 
 
 if __name__ == "__main__":
-    print("\n".join([*speed(), "", *learning()]))
+    measured = all((RESULTS/f"{file}.json").exists() and case in load(file)["cases"] for file, case in GPU)
+    print("\n".join([*speed(), *(["", *gpu()] if measured else []), "", *learning()]))

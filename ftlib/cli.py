@@ -137,7 +137,8 @@ def generate_(*,
     ids = prompt_as_trained(text, run.tokenizer, run.settings.get("experiment", "").partition(".")[2])
     head = text if text.endswith("\n") or not run.settings else text + "\n"
     for i in range(samples):
-        print(head + respond(run.model, run.tokenizer, [ids], max_new_tokens, temperature=temperature, top_p=top_p, seed=seed + i)[0])
+        how = dict(temperature=temperature, top_p=top_p, seed=seed + i)
+        print(head + respond(run.model, run.tokenizer, [ids], max_new_tokens, **how)[0])
 
 # %% ../nbs/16_cli.ipynb #b7abc0d4
 @app.command()
@@ -183,7 +184,7 @@ def fetch_all(names:list, folder:Path)->list:
     columns, ended = ("{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn()), []
     with Progress(*columns, console=console(), transient=True, disable=not sys.stdout.isatty()) as bars:
         bar = bars.add_task("")
-        def show(name, there, total): bars.update(bar, description=name, completed=there, total=total)
+        def show(name, there, total): bars.update(bar, description=name, completed=there, total=total or there)
         for outcome in download(names, folder, show):
             tell_outcome(bars.console, outcome)
             ended.append(outcome)

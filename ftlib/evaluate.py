@@ -8,7 +8,7 @@ __all__ = ['KINDS', 'JOBS', 'scoring_split', 'score_classifier', 'Run', 'set_dro
            'load_run', 'evaluate', 'check_kind', 'score_run', 'check_labels', 'training_rows']
 
 # %% ../nbs/14_evaluate.ipynb #5fc0746c
-import json
+import json, warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from .classify import Classifier, class_weights, classify_batches, classify_step, head_only, predict
 from .data import atomic_file, load_tokenizer
-from .completions import score_completions
+from .completions import READINGS, score_completions
 from .gpt2 import checkpoint_folder, load_model, read_config
 from .metrics import classification_report, majority_baseline
 from .settings import Settings, load_settings, set_seed, unknown
-from .sft import sft_batches, sft_loss
+from .sft import SFTStream, sft_batches, sft_loss
 from .tasks import TASKS, load_task
 from .train import fit
 from .runs import recover
@@ -108,7 +108,8 @@ def sft_job(settings:Settings, rows, held)->Job:
     if settings.adapter != "none": raise unknown("adapter of sft:", settings.adapter, ["none"])
     set_seed(settings.seed)
     model, tokenizer = load_model(settings.model, settings.device)
-    batches = sft_batches(rows, tokenizer, settings.batch_size, max_length=settings.max_length, seed=settings.seed)
+    read = {"batch_size": settings.batch_size, "max_length": settings.max_length, "seed": settings.seed}
+    batches = (SFTStream if settings.stream else sft_batches)(rows, tokenizer, **read)
     score = lambda model, **kw: score_completions(model, tokenizer, held, max_length=settings.max_length, **kw)
     whole = partial(score, task=settings.experiment.split(".")[-1], known=answers_of(rows), **asked(asdict(settings)))
     untrained = whole(model)
@@ -118,7 +119,7 @@ def sft_job(settings:Settings, rows, held)->Job:
 
 def answers_of(rows)->list|None:
     "The answers of rows that have some."
-    return rows["answer"] if rows is not None and "answer" in rows.column_names else None
+    return list(rows["answer"]) if rows is not None and "answer" in rows.column_names else None
 
 def asked(settings:dict)->dict:
     "How many answers a run's settings want, and how long they may be."
@@ -137,7 +138,8 @@ def train_run(
     "Load the task, train, score, and leave a run folder that `load_run` and `evaluate` open."
     objective, _, task = settings.experiment.partition(".")
     if objective not in JOBS: raise unknown("objective", objective, JOBS)
-    rows, (split, held) = load_task(task, "train", settings.source), scoring_split(task, settings.source, split)
+    rows = load_task(task, "train", settings.source, streaming=getattr(settings, "stream", False))
+    split, held = scoring_split(task, settings.source, split)
     job = JOBS[objective](settings, rows, held)
     history = fit(job.model, job.batches, job.step, settings, out=out, resume=resume, probe=job.probe,
                   save=partial(save_model, tokenizer=job.tokenizer))
@@ -228,8 +230,9 @@ def score_run(run:Run, task:str, rows, known, checkpoint)->dict:
         return score_classifier(run.model, run.tokenizer, rows, known["label"] if known is not None else None, **read)
     score = partial(score_completions, rows=rows, task=task, known=answers_of(known), **read, **asked(run.settings))
     report = score(run.model, run.tokenizer)
-    start = run.settings.get("model")
-    return report if start is None else report | {"untrained": score(*load_model(start))}
+    try: return report | ({"untrained": score(*load_model(run.settings["model"]))} if "model" in run.settings else {})
+    except OSError as error: warnings.warn(f"the scores before the training are left out: {error}")
+    return report
 
 # %% ../nbs/14_evaluate.ipynb #ad157b0a
 def check_labels(model:Classifier, rows, checkpoint, task:str):
@@ -239,6 +242,7 @@ def check_labels(model:Classifier, rows, checkpoint, task:str):
         raise ValueError(f"{checkpoint} knows the labels {', '.join(model.labels)}; {task} has {', '.join(names)}")
 
 def training_rows(task:str, source):
-    "The training rows, for the baselines; None where the source has no training split."
+    "The training rows, where a baseline needs them; None where the source has no training split."
+    if TASKS[task].kind != "classify" and task not in READINGS: return None
     try: return load_task(task, "train", source)
     except FileNotFoundError: return None

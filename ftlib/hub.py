@@ -146,7 +146,7 @@ class NotOnHub(FileNotFoundError):
 @contextmanager
 def hub_errors(what:str, repo_id:str, repo_type:str, revision:str|None=None):
     "Whatever goes wrong inside is told in one sentence."
-    from huggingface_hub import constants, errors
+    from huggingface_hub import errors
     kind = NotOnHub
     try: return (yield)
     except errors.GatedRepoError: kind, why = FileNotFoundError, "it is gated: ask for access on its page and set HF_TOKEN"

@@ -96,11 +96,12 @@ def save(self:Report, path)->Path:
 def score_row(name:str, report:dict)->dict:
     "One line of a table of scores."
     span = lambda value, ends: f"{value:.3f} [{ends[0]:.3f}, {ends[1]:.3f}]"
-    if "nats_per_token" in report:
+    if "nats_per_token" in report or "answers" in report:
         answers = report.get("answers", {})
-        right = {f"right, {name}": span(a["right"], a["ci"]) for name, a in answers.items() if isinstance(a, dict) and "ci" in a}
-        return {"model": name, "nats per token": span(report["nats_per_token"], report["nats_ci"]), "n": report["n"], **right,
-                **({"answers": answers["n"]} if right else {})}
+        called = lambda name, a: f"always {a['says']}" if "says" in a else f"right, {name}"
+        right = {called(name, a): span(a["right"], a["ci"]) for name, a in answers.items() if name != "n"}
+        nats = {"nats per token": span(report["nats_per_token"], report["nats_ci"])} if "nats_per_token" in report else {}
+        return {"model": name, **nats, "n": report["n"], **right, **({"answers": answers["n"]} if right else {})}
     return {"model": name, "accuracy": span(report["accuracy"], report["accuracy_ci"]),
             "macro-F1": span(report["f1"]["macro"], report["macro_f1_ci"]), "n": report["n"]}
 
@@ -145,7 +146,8 @@ def classify_stage(page:Report, tasks=("fever", "liar"))->dict:
 # %% ../nbs/15_report.ipynb #3672d4b9
 PROMPTS = {"a life": "Olga Linnard was born in",
            "a question": "<|user|>In which year did Tess Quinden get married?\n<|assistant|>",
-           "a sum": "Ada Tolwood has 12 apples. Ben Vallock gives Ada Tolwood 7 more. How many apples does Ada Tolwood have now?\n",
+           "a sum": "Ada Tolwood has 12 apples. Ben Vallock gives Ada Tolwood 7 more. "
+                    "How many apples does Ada Tolwood have now?\n",
            "a verse": "And silver the"}
 
 def continue_texts(

@@ -104,6 +104,7 @@ class SFTSettings(Settings):
     "How a language model is trained on completions."
     answers:int = 200           # held-out rows that are answered and scored, where a task has answers; 0: none
     max_new_tokens:int = 128    # of an answer
+    stream:bool = False         # read training rows while they are trained on; wants max_steps
 
 @dataclass(kw_only=True)
 class PretrainSettings(Settings):

@@ -6,8 +6,10 @@
         subprocess.run([...], env=hub.env(home))
 
 Repositories are local folders. It knows repository information, file listings, HEAD and GET of files with their commit, ETag and size,
-byte ranges, the redirect that large files take, tokens and gates; and it can be told to fail. A client needs `HF_ENDPOINT` and a cache of
-its own, nothing is patched. huggingface_hub reads both when it is imported, hence the subprocess.
+byte ranges, the redirect that large files take, tokens and gates; and it can be told to fail. Checksums are those of the real hub: git's SHA-1
+of a blob for small files, SHA-256 for large ones. A client needs `HF_ENDPOINT` and a cache of its own, nothing is patched. huggingface_hub reads
+both when it is imported, hence the subprocess. Files outside the hub are served too, `hub.raw["host/path"] = bytes`, to clients whose
+`FTLIB_MIRROR` is `hub.url + "/raw"`.
 """
 import hashlib
 import json
@@ -15,6 +17,7 @@ import os
 import re
 import socket
 import threading
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,14 +27,21 @@ from urllib.parse import parse_qs, unquote, urlsplit
 LARGE = (".safetensors", ".parquet")                 # stored as large files, which the hub serves by a redirect
 KINDS = {"models": "model", "datasets": "dataset"}
 REVISION = r"refs/[^/]+/[^/]+|[^/]+"
+CODES = {401: "Unauthorized", 404: "EntryNotFound"}
 RESOLVE = re.compile(rf"/(?:(datasets)/)?([^/]+(?:/[^/]+)?)/resolve/({REVISION})/(.+)")
 API = re.compile(rf"/api/(models|datasets)/([^/]+(?:/[^/]+)?)(?:/(revision|tree|paths-info)/({REVISION})(?:/(.+))?)?")
+
+
+def git_sha1(data):
+    "What git and the hub call a file with these contents."
+    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 
 @dataclass
 class Repo:
     "One revision of a repository: a folder, and who may read it."
     folder: Path
+    revision: str = "main"
     token: str = ""                                  # the token that opens a private repository
     gated: bool = False
 
@@ -40,16 +50,20 @@ class Repo:
 
     @property
     def commit(self):
-        "40 hex digits that change when a file does."
+        "The revision if it is a commit, else 40 hex digits that change when a file does."
+        if re.fullmatch("[0-9a-f]{40}", self.revision): return self.revision
         return hashlib.sha1(b"".join(name.encode() + p.read_bytes() for name, p in self.files.items())).hexdigest()
 
 
 @dataclass
 class Fault:
-    "What goes wrong with requests whose path ends in `path`: a status, or the connection lost after `cut_at` bytes of the file."
+    "What goes wrong with requests whose path ends in `path`."
     path: str
-    status: int = 0
-    cut_at: int = -1
+    status: int = 0                                  # the answer is this status
+    retry_after: str = ""                            # and asks to wait
+    cut_at: int = -1                                 # the connection is lost after so many bytes of the file
+    spoil: bool = False                              # one bit of the file is another
+    pause: float = 0.0                               # seconds between pieces of 4 kB
     times: int = 1_000_000                           # how often it happens
     methods: tuple = ("GET", "HEAD")
 
@@ -59,11 +73,13 @@ class Hub:
     repos: dict = field(default_factory=dict)        # (kind, id) -> {revision: Repo}
     faults: list = field(default_factory=list)
     seen: list = field(default_factory=list)         # (method, path, range), in order
+    raw: dict = field(default_factory=dict)          # {"host/path": bytes} of files outside the hub
+    tokens: set = field(default_factory=set)         # every Authorization that came with a request to the hosts of large and of raw files
     server: ThreadingHTTPServer | None = None
 
     def add(self, repo_id, folder, kind="model", revision="main", **access):
         "Serve a folder as a revision of a repository."
-        self.repos.setdefault((kind, repo_id), {})[revision] = Repo(Path(folder), **access)
+        self.repos.setdefault((kind, repo_id), {})[revision] = Repo(Path(folder), revision, **access)
 
     def fail(self, path, **how): self.faults.append(Fault(path, **how))
 
@@ -89,7 +105,7 @@ class Hub:
         "The environment of a client: this hub, an empty cache, and none of the settings that would keep it offline."
         away = re.compile(r"(HF|HUGGINGFACE|TRANSFORMERS)_.*|.*_proxy", re.I)
         kept = {k: v for k, v in os.environ.items() if not away.fullmatch(k)}
-        return kept | {"HF_ENDPOINT": self.url, "HF_HOME": str(home)} | more
+        return kept | {"HF_ENDPOINT": self.url, "HF_HOME": str(home), "FTLIB_MIRROR": f"{self.url}/raw"} | more
 
     def count(self, method="GET"): return Counter(path for m, path, _ in self.seen if m == method)
 
@@ -117,12 +133,15 @@ class Handler(BaseHTTPRequestHandler):
         path = unquote(parts.path)
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.hub.seen.append((self.command, path, self.headers.get("Range")))
-        fault = self.hub.fault(self.command, path)
-        if fault and fault.status: return self.refuse(fault.status, {401: "Unauthorized", 404: "EntryNotFound"}.get(fault.status, ""))
-        cut = fault.cut_at if fault else -1
-        if m := re.fullmatch(r"/cdn/(\w+)/(.+)", path): return self.send_large(m[1], cut)
-        if m := RESOLVE.fullmatch(path): return self.resolve(KINDS[m[1] or "models"], m[2], m[3], m[4], cut)
+        fault = self.hub.fault(self.command, path) or Fault(path)
+        wait = {"Retry-After": fault.retry_after} if fault.retry_after else {}
+        if fault.status: return self.refuse(fault.status, CODES.get(fault.status, ""), wait)
+        if path.startswith(("/cdn/", "/raw/")) and "Authorization" in self.headers: self.hub.tokens.add(self.headers["Authorization"])
+        if path.startswith("/raw/"): return self.send_raw(path.removeprefix("/raw/"), fault)
+        if m := re.fullmatch(r"/cdn/(\w+)/(.+)", path): return self.send_large(m[1], fault)
+        if m := RESOLVE.fullmatch(path): return self.resolve(KINDS[m[1] or "models"], m[2], m[3], m[4], fault)
         if m := API.fullmatch(path):
+            self.deep = parse_qs(parts.query).get("recursive", ["false"])[0].lower() == "true"
             wanted = json.loads(body or b"{}").get("paths") if body.startswith(b"{") else parse_qs(body.decode()).get("paths")
             return self.api(m[1], m[2], m[3] or "revision", m[4] or "main", m[5], wanted)
         self.refuse(404, "")
@@ -141,7 +160,12 @@ class Handler(BaseHTTPRequestHandler):
 
     # --- answers
 
-    def resolve(self, kind, repo_id, revision, name, cut):
+    def send_raw(self, place, fault):
+        if place not in self.hub.raw: return self.refuse(404, "")
+        data = self.hub.raw[place]
+        self.send_file(data, {"ETag": f'"{hashlib.md5(data).hexdigest()}"'}, fault)
+
+    def resolve(self, kind, repo_id, revision, name, fault):
         "A file: small ones at once, large ones by a redirect to where their bytes are."
         if not (repo := self.repo(kind, repo_id, revision)): return
         extra = {"X-Repo-Commit": repo.commit}
@@ -151,13 +175,13 @@ class Handler(BaseHTTPRequestHandler):
             sha = hashlib.sha256(data).hexdigest()
             extra |= {"Location": f"{self.hub.cdn}/{sha}/{Path(name).name}", "X-Linked-Etag": f'"{sha}"', "X-Linked-Size": str(len(data))}
             return self.send(302, b"", extra)
-        self.send_file(data, extra | {"ETag": f'"{hashlib.sha1(data).hexdigest()}"'}, cut)
+        self.send_file(data, extra | {"ETag": f'"{git_sha1(data)}"'}, fault)
 
-    def send_large(self, sha, cut):
+    def send_large(self, sha, fault):
         for repo in (r for revisions in self.hub.repos.values() for r in revisions.values()):
             for name, file in repo.files.items():
                 if name.endswith(LARGE) and hashlib.sha256(data := file.read_bytes()).hexdigest() == sha:
-                    return self.send_file(data, {"ETag": f'"{sha}"'}, cut)
+                    return self.send_file(data, {"ETag": f'"{sha}"'}, fault)
         self.refuse(404, "")
 
     def api(self, kind, repo_id, what, revision, below, wanted):
@@ -168,40 +192,55 @@ class Handler(BaseHTTPRequestHandler):
                     "disabled": False, "downloads": 0, "likes": 0, "tags": [], "createdAt": "2026-01-01T00:00:00.000Z",
                     "lastModified": "2026-01-01T00:00:00.000Z", "siblings": [{"rfilename": name} for name in repo.files]}
             return self.send_json(info)
+        folders = {f.as_posix() for name in repo.files for f in Path(name).parents} - {"."}
         rows = [self.row(name, p.read_bytes()) for name, p in repo.files.items()]
-        if wanted is not None: rows = [r for r in rows if r["path"] in wanted]
-        if below: rows = [r for r in rows if r["path"].startswith(below + "/")]
+        rows += [{"type": "directory", "path": f, "size": 0, "oid": git_sha1(f.encode())} for f in sorted(folders)]
+        if wanted is not None: return self.send_json([r for r in rows if r["path"] in wanted])
+        if below and below not in folders: return self.refuse(404, "EntryNotFound")
+        inside = lambda path: path.startswith(below + "/") if below else True
+        rows = [r for r in rows if inside(r["path"]) and (self.deep or str(Path(r["path"]).parent) == (below or "."))]
         self.send_json(rows)
 
     @staticmethod
     def row(name, data):
-        row = {"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
-        if name.endswith(LARGE): row["lfs"] = {"oid": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 134}
+        row = {"type": "file", "path": name, "size": len(data), "oid": git_sha1(data)}
+        if name.endswith(LARGE):
+            sha = hashlib.sha256(data).hexdigest()
+            pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha}\nsize {len(data)}\n".encode()
+            row |= {"oid": git_sha1(pointer), "lfs": {"oid": sha, "size": len(data), "pointerSize": len(pointer)}}
         return row
 
     # --- sending
 
-    def send(self, status, data, headers, cut=-1):
+    def send(self, status, data, headers, cut=-1, pause=0.0):
         "One answer; `cut` >= 0 breaks the connection after that many bytes of what was promised."
         self.send_response(status)
         for name, value in ({"Content-Length": str(len(data))} | headers).items(): self.send_header(name, value)
         self.end_headers()
-        if self.command != "HEAD": self.wfile.write(data if cut < 0 else data[:cut])
-        if cut >= 0 and self.command != "HEAD":
+        if self.command == "HEAD": return
+        size = 4096 if pause else max(1, len(data))
+        sent = data if cut < 0 else data[:cut]
+        try:
+            for i in range(0, len(sent), size):
+                self.wfile.write(sent[i:i + size])
+                time.sleep(pause)
             self.wfile.flush()
-            self.connection.shutdown(socket.SHUT_RDWR)
-            self.close_connection = True
+            if cut >= 0: self.connection.shutdown(socket.SHUT_RDWR)
+        except OSError: cut = 0                      # the client is gone
+        self.close_connection |= cut >= 0
 
     def send_json(self, value): self.send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
 
-    def send_file(self, data, headers, cut):
+    def send_file(self, data, headers, fault):
         headers = headers | {"Accept-Ranges": "bytes", "Content-Type": "application/octet-stream"}
+        if fault.spoil: data = data[:-9] + bytes([data[-9] ^ 1]) + data[-8:]
         m = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
-        if not m: return self.send(200, data, headers, cut)
+        if m and self.headers.get("If-Range") not in (None, headers["ETag"]): m = None
+        if not m: return self.send(200, data, headers, fault.cut_at, fault.pause)
         first, last = int(m[1]), min(int(m[2] or len(data) - 1), len(data) - 1)
         if first > last: return self.send(416, b"", {"Content-Range": f"bytes */{len(data)}"})
         headers["Content-Range"] = f"bytes {first}-{last}/{len(data)}"
-        self.send(206, data[first:last + 1], headers, max(0, cut - first) if cut >= 0 else -1)
+        self.send(206, data[first:last + 1], headers, max(0, fault.cut_at - first) if fault.cut_at >= 0 else -1, fault.pause)
 
     def refuse(self, status, code, extra=None):
         says = {"RepoNotFound": "Repository not found", "EntryNotFound": "Entry not found", "RevisionNotFound": "Invalid rev id",

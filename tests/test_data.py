@@ -1,13 +1,19 @@
 "Raw files, canonical rows, tokens, masks and batches."
+import csv
+import io
 import json
 import random
 import re
+import threading
+import time
 from collections import Counter
 
 import pytest
 import torch
-from ftlib.data import (POOL, Batches, DataError, atomic_file, canonical, encode, hub_call, hub_file, leaks, load_tokenizer, normalise,
-                        pad_rows, plan_batches, read_jsonl, read_lines, read_tsv, split_groups)
+from ftlib.data import (COLUMNS, POOL, Batches, DataError, atomic_file, canonical, encode, leaks, load_tokenizer, normalise,
+                        pad_rows, plan_batches, read_csv, read_jsonl, read_lines, read_parquet, read_tsv, row_features, split_groups)
+from ftlib.files import MANIFEST, alone, read_manifest, write_manifest
+from ftlib.hub import Broken, NotOnHub, digest, hub_call, hub_file, retry_after
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -41,7 +47,7 @@ def test_bad_lines(tmp_path, data):
 
 
 def test_a_line_without_end(tmp_path, monkeypatch):
-    monkeypatch.setattr("ftlib.data.MAX_LINE", 100)
+    monkeypatch.setattr("ftlib.files.MAX_LINE", 100)
     assert len(list(read_lines(put(tmp_path, "a"*99 + "\n" + "b"*100)))) == 2
     with pytest.raises(DataError, match="x.txt:2: the line is longer than 100 bytes"): list(read_lines(put(tmp_path, "a\n" + "b"*101)))
 
@@ -113,6 +119,131 @@ def test_any_bytes_as_objects(tmp_path_factory, data):
     assert rows is None or all(isinstance(row, dict) for row in rows)
 
 
+# --- tables with a header
+
+
+def test_quoted_fields_hold_anything(tmp_path):
+    path = put(tmp_path, '\ufeffid,text\r\n1,"two\r\n\r\nlines, and ""more"""\r\n2,plain\r\n3,""\r\n\r\n', "x.csv")
+    assert list(read_csv(path, ["id"])) == [(2, {"id": "1", "text": 'two\r\n\r\nlines, and "more"'}), (5, {"id": "2", "text": "plain"}), (6, {"id": "3", "text": ""})]
+
+
+def test_tables_without_quoting(tmp_path):
+    path = put(tmp_path, '\tid\ttext\n0\ta\t"so\n1\tb\tthey" said\n')
+    assert [row for _, row in read_csv(path, ["id", "text"], "\t", quoting=False)] == [{"": "0", "id": "a", "text": '"so'}, {"": "1", "id": "b", "text": 'they" said'}]
+
+
+BAD_TABLES = {
+    "": "x.txt: the file is empty", "\n\n": "x.txt: the file is empty", "\nid\n1": "x.txt:1: the line is empty",
+    "id,id\n1,2\n": "x.txt:1: the header names a column twice", "id,text\n1\n": "x.txt:2: 1 fields, and the header has 2",
+    "id,text\n1,a\n2,b,c\n": "x.txt:3: 3 fields, and the header has 2", 'id,text\n1,"a\nb"\n2,"never\nclosed\n': "x.txt:4: the row that starts here is not quoted right",
+    'id,text\n1,"a"b\n': "x.txt:2: the row that starts here is not quoted right", "id,text\n1,a\n\n2,b\n": "x.txt:3: the line is empty",
+    "id,txet\n1,a\n": "x.txt:1: the column 'text' is missing (did you mean 'txet'?)", "id,text\n1," + "a"*140_000 + "\n": "x.txt:2: the row that starts here is not quoted right",
+    "id,text\n1,a\rb\n": "x.txt:2: the row that starts here is not quoted right",
+}
+
+
+@pytest.mark.parametrize("text", BAD_TABLES, ids=range(len(BAD_TABLES)))
+def test_bad_tables(tmp_path, text):
+    with pytest.raises(DataError) as caught: list(read_csv(put(tmp_path, text), ["id", "text"] if "id,id" not in text else []))
+    assert str(caught.value).startswith(f"{tmp_path}/{BAD_TABLES[text]}") and "\n" not in str(caught.value)
+
+
+def test_bad_bytes_in_a_table(tmp_path):
+    for data, says in ((b"id,text\n1,na\xefve\n", ":2: byte 5 of the line is not UTF-8"), (b'id,text\n1,"a\n\0"\n', ":3: a zero byte")):
+        with pytest.raises(DataError, match=re.escape(says)): list(read_csv(put(tmp_path, data)))
+
+
+@quick
+@given(st.lists(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8), min_size=2, max_size=2), min_size=1, max_size=5),
+       st.sampled_from([",", "\t", ";"]), st.sampled_from(["\n", "\r\n"]))
+def test_any_table_comes_back(tmp_path_factory, rows, delimiter, end):
+    text = io.StringIO(newline="")
+    table = csv.writer(text, delimiter=delimiter, lineterminator=end, quoting=csv.QUOTE_ALL)
+    table.writerows([["a", "b"], *rows])
+    path = put(tmp_path_factory.getbasetemp(), text.getvalue())
+    found = list(read_csv(path, ["a", "b"], delimiter))
+    assert [[row["a"], row["b"]] for _, row in found] == rows
+    lines = text.getvalue().split("\n")
+    assert [lines[number - 1].startswith('"') for number, _ in found] == [True]*len(rows)
+
+
+@quick
+@given(st.lists(st.sampled_from([b"a", b",", b'"', b'""', b"\n", b"\r\n", b"\r", b"\xef\xbb\xbf", b"\xc3", b"\0", b" "])).map(b"".join), st.booleans())
+def test_any_bytes_as_a_table_with_a_header(tmp_path_factory, data, quoting):
+    rows = ends_well(lambda p: read_csv(p, quoting=quoting), put(tmp_path_factory.getbasetemp(), b"x,y\n" + data))
+    assert rows is None or all(list(row) == ["x", "y"] for row in rows)
+
+
+# --- parquet
+
+
+def write_parquet(path, n=1000, **more):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    pq.write_table(pa.table({"id": range(n), "text": [f"row {i}" for i in range(n)], **more}), path, row_group_size=max(300, n//2))
+    return path
+
+
+def test_parquet_rows(tmp_path):
+    rows = list(read_parquet(write_parquet(tmp_path/"x.parquet", nested=[[{"role": "user"}]]*1000), ["id", "text"]))
+    assert [number for number, _ in rows] == list(range(1000)) and rows[700] == (700, {"id": 700, "text": "row 700", "nested": [{"role": "user"}]})
+
+
+def test_parquet_is_read_in_small_batches(tmp_path):
+    import pyarrow as pa
+    path = write_parquet(tmp_path/"x.parquet", 400_000, long=["many words "*20]*400_000)
+    rows, before = read_parquet(path), pa.total_allocated_bytes()
+    for _ in zip(range(1000), rows): pass
+    assert pa.total_allocated_bytes() - before < 3e7 < 400_000*200
+
+
+def test_bad_parquet(tmp_path):
+    path = write_parquet(tmp_path/"x.parquet")
+    with pytest.raises(DataError, match=r"x.parquet: the column 'txt' is missing \(did you mean 'text'\?\)"): list(read_parquet(path, ["txt"]))
+    data = path.read_bytes()
+    for wrong in (b"", b"PAR1", data[:-20], data[:100], data[100:]):
+        path.write_bytes(wrong)
+        with pytest.raises(DataError, match=r"x.parquet: no whole parquet file, from row 0 on \("): list(read_parquet(path))
+    with pytest.raises(DataError, match="x.parquet: the file has no rows"): list(read_parquet(write_parquet(path, 0)))
+    with pytest.raises(FileNotFoundError, match="there is no file"): list(read_parquet(tmp_path/"none.parquet"))
+
+
+# --- folders that are whole, and files that somebody else makes
+
+
+def test_a_manifest_is_true_or_nothing(tmp_path):
+    for name in ("a.txt", "b/c.txt"):
+        (tmp_path/name).parent.mkdir(exist_ok=True)
+        put((tmp_path/name).parent, "abc", (tmp_path/name).name)
+    assert read_manifest(tmp_path) is None
+    write_manifest(tmp_path, [tmp_path/"a.txt", tmp_path/"b"/"c.txt"], source="s")
+    assert read_manifest(tmp_path) == {"source": "s", "files": {"a.txt": 3, "b/c.txt": 3}}
+    for spoil in (lambda: (tmp_path/"a.txt").write_text("abcd"), lambda: (tmp_path/"b"/"c.txt").unlink()):
+        write_manifest(tmp_path, [p for p in tmp_path.rglob("*.txt")], source="s")
+        spoil()
+        assert read_manifest(tmp_path) is None
+    for text in ("", "{", "[]", '{"files": [1]}', '{"source": 1}', "\xff"):
+        (tmp_path/MANIFEST).write_text(text, encoding="latin1")
+        assert read_manifest(tmp_path) is None
+
+
+def test_one_makes_a_file_and_the_others_find_it(tmp_path):
+    made, seen = tmp_path/"below"/"x.txt", []
+    def want():
+        with alone(made) as there:
+            seen.append(there)
+            if not there:
+                time.sleep(0.1)
+                made.write_text("x")
+    threads = [threading.Thread(target=want) for _ in range(4)]
+    for t in threads: t.start()
+    for t in threads: t.join()
+    assert sorted(seen) == [False, True, True, True] and [p.name for p in made.parent.iterdir()] == ["x.txt"]
+    with pytest.raises(OSError):
+        with alone(tmp_path/"y.txt"): raise OSError("full")
+    with alone(tmp_path/"y.txt") as there: assert there is False
+
+
 # --- rows
 
 
@@ -125,6 +256,13 @@ def test_canonical_rows():
     assert data["label"] == [0, 1] and data["text_pair"] == [None, "b"]
     assert canonical("prefer", [{"prompt": "p", "chosen": "a", "rejected": "b"}]).column_names == ["prompt", "chosen", "rejected"]
     assert canonical("generate", [{"completion": "c", "prompt": "p"}]).column_names == ["prompt", "completion"]
+
+
+def test_columns_have_types_even_when_they_are_empty():
+    data = canonical("reason", [{"prompt": "p", "answer": "a", "solution": None}])
+    assert data.features["solution"].dtype == "string" and data.features == row_features("reason")
+    chat = canonical("chat", [{"messages": [{"content": "c", "role": "user"}]}])
+    assert chat[0] == {"messages": [{"role": "user", "content": "c"}]} and {kind: list(row_features(kind, ["x"])) for kind in COLUMNS} == {k: list(v) for k, v in COLUMNS.items()}
 
 
 @pytest.mark.parametrize("kind,rows,says", [
@@ -158,6 +296,7 @@ def test_leaks():
     rows = [{"text": t} for t in ("One, two!", "three", "ONE TWO", "…")]
     assert leaks(rows, [{"text": "one two"}, {"text": "four"}, {"text": "…"}, {"text": "!"}]) == [(0, 0), (3, 2)]
     assert leaks([{"prompt": "a"}], [{"prompt": "A"}], column="prompt") == [(0, 0)]
+    assert leaks([{"a": 1, "b": 2}], [{"a": 2, "b": 1}], column=lambda row: str(sorted(row.values()))) == [(0, 0)]
     assert normalise("Ｆull  Width-É") == normalise("full width e\u0301")
 
 
@@ -195,6 +334,29 @@ def test_faults_of_the_hub():
     assert fails(errors.EntryNotFoundError("404\n\nlong")).endswith("the repository has no such file")
     assert fails(OSError(28, "No space left on device")).endswith("No space left on device")
     assert "\n" not in fails(ValueError("first\nsecond"))
+
+
+def test_what_may_be_tried_elsewhere():
+    "Only what the hub itself says is not there; not a network that is down."
+    from huggingface_hub import errors
+    def kind(error):
+        def call(repo_id, **kw): raise error
+        with pytest.raises(FileNotFoundError) as caught: hub_call("x", False, call, "a/b", repo_type="dataset", revision=None)
+        return caught.type
+    assert kind(errors.EntryNotFoundError("404")) is NotOnHub and kind(errors.LocalEntryNotFoundError("…")) is FileNotFoundError
+    assert kind(OSError(28, "full")) is FileNotFoundError and kind(errors.OfflineModeIsEnabled("off")) is FileNotFoundError
+
+
+def test_checksums(tmp_path):
+    path = put(tmp_path, b"hello world\n")
+    assert digest(path, "0"*40) == "3b18e512dba79e4c8300dd08aeb37f8e728b8dad"
+    assert digest(path, "0"*64) == "a948904f2f0f479b8f8197694b30184b0d2ed1c1cd2a1ec0fb85d299a192a447"
+    with pytest.raises(ValueError, match="no checksum of 40 or 64 digits"): digest(path, "md5")
+
+
+def test_waiting():
+    assert [retry_after(v) for v in ("0", " 7 ", "", None, "-1", "1e9", "9"*20, "Thu, 01 Jan 1970 00:00:00 GMT")] == [0, 7, None, None, None, None, None, 0]
+    assert (Broken("why").wait, Broken("why", 3).wait, str(Broken("why"))) == (None, 3, "why")
 
 
 # --- tokens

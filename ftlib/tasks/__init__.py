@@ -14,7 +14,8 @@ from pathlib import Path
 
 from ..data import DataError, canonical, normalise, row_features
 from ..settings import EXPERIMENTS, UnknownName, load_settings, nearest, profile_name, resource, unknown
-from . import factcheck, fever, fever_reason, gsm8k, liar, paraphrase, propaganda, sentiment, smoltalk, sonnets, ultrafeedback
+from . import factcheck, fever, fever_reason, gsm8k, liar, paraphrase, propaganda, sentiment
+from . import smoltalk, sonnets, ultrafeedback
 from .sources import Part, find_files, hub_place, open_file, part_files
 
 # %% ../../nbs/tasks/index.ipynb #ecd752f9
@@ -27,7 +28,7 @@ class Task:
     parts:tuple          # the data sets that its rows come from
     labels:tuple = ()    # names of a classification's labels, in order
     group:Callable|None = None # of a row: what belongs together, when there is one file and three splits are cut from it
-    disjoint:tuple = ()  # leave rows out of train that share this column, or this pair of columns, with validation or test
+    disjoint:tuple = ()  # leave rows out of train that share this column, or this function's text, with validation or test
 
 def part(module, folder:str, read:Callable, *by_hand:str, **more)->Part:
     "A part as its module describes it."

@@ -39,7 +39,8 @@ def fever_reason_row(rng:random.Random, world:World, split:str, label:str)->dict
     template = choose(rng, split, TEMPLATES[key])
     told = [choose(rng, split, TEMPLATES[fact.key], template).format(p=fact.who, v=fact.value) for fact in facts]
     text = f"{reasoning(claim, facts, told)}\nVerdict: {label}"
-    return {"claim": template.format(p=claim.who, v=claim.value), "evidence": " ".join(told), "gold_label": label, "reasoning": text}
+    said = template.format(p=claim.who, v=claim.value)
+    return {"claim": said, "evidence": " ".join(told), "gold_label": label, "reasoning": text}
 
 def fever_reason_rows(
     world:World,
@@ -63,8 +64,7 @@ FITTING = ("None of the details fits", "One detail of five fits", "Two details o
 
 def justify(said:dict, record:dict)->str:
     "Each detail of a deal held against the record, and how many fit."
-    checks = [f"The {field} fits." if said[field] == record[field] else f"The {field} is {record[field]} and not {said[field]}."
-              for field in FIELDS]
+    checks = [f"The {x} fits." if said[x] == record[x] else f"The {x} is {record[x]} and not {said[x]}." for x in FIELDS]
     return " ".join([*checks, f"{FITTING[agreement(said, record)]}."])
 
 def deal_row(rng:random.Random, world:World, split:str, k:int)->dict:
@@ -73,8 +73,9 @@ def deal_row(rng:random.Random, world:World, split:str, k:int)->dict:
     while not on_side(split, said["number"], record["number"]): said, record = make_deals(rng, world.towns[split], k)
     i = rng.randrange(len(world.people[split]))
     who = world.people[split][i]
-    return {"statement": choose(rng, split, STATEMENTS).format(**said), "label": k, "speaker": who, "job": world.life[who]["job"],
-            "state": world.life[who]["home"], "party": PARTIES[i % 4], "record": choose(rng, split, RECORDS).format(**record),
+    return {"statement": choose(rng, split, STATEMENTS).format(**said), "label": k, "speaker": who,
+            "job": world.life[who]["job"], "state": world.life[who]["home"],
+            "party": PARTIES[i % 4], "record": choose(rng, split, RECORDS).format(**record),
             "justification": justify(said, record)}
 
 # %% ../../nbs/tasks/chains.ipynb #d92a5047
@@ -107,9 +108,10 @@ def liar2_rows(world:World, split:str, n:int, seed:int=0)->list[str]:
     "The explanations of a split as the lines of LIAR2's CSV file, header included; fields may hold line breaks."
     lines = [",".join(LIAR2_COLUMNS)]
     for i, row in enumerate(deal_rows(world, split, n, f"liar2 {seed}")):
-        year, about = 2000 + i % 20, f"{row['speaker']} is a {row['job']}, of the {row['party']}.".replace("the none", "no party")
+        about = f"{row['speaker']} is a {row['job']}, of the {row['party']}.".replace("the none", "no party")
         told = row["justification"].replace(". The colour", ".\nThe colour")
-        lines.append(",".join(map(quoted, (str(i), str(row["label"]), row["statement"], f"May {i % 28 + 1}, {year}", "trade",
+        date = f"May {i % 28 + 1}, {2000 + i % 20}"
+        lines.append(",".join(map(quoted, (str(i), str(row["label"]), row["statement"], date, "trade",
                                            row["speaker"], about, row["state"], *"000000", row["record"], told))))
     return lines
 
@@ -122,12 +124,14 @@ def chain(rng:random.Random, world:World)->str:
     claim, facts = make_case(rng, label, key, strangers(rng, world, 2), near=0)
     told = [say(fact, rng.randrange(5)) for fact in facts]
     end = CONCLUSIONS[verdict(claim, facts)]
-    return "Claim: {}\nEvidence: {}\nReasoning:\n{} {}".format(say(claim, rng.randrange(5)), " ".join(told), reasoning(claim, facts, told), end)
+    asked = f"Claim: {say(claim, rng.randrange(5))}\nEvidence: {' '.join(told)}"
+    return f"{asked}\nReasoning:\n{reasoning(claim, facts, told)} {end}"
 
 def tally(rng:random.Random, world:World)->str:
     "What somebody says of a deal, the record of it, and how much of the one stands in the other."
     towns, (who, life), = rng.sample(sum(world.towns.values(), []), 6), *strangers(rng, world, 1).items()
     said, record = make_deals(rng, towns, rng.randrange(6))
     told, kept = rng.choice(STATEMENTS).format(**said), rng.choice(RECORDS).format(**record)
-    source = f"speaker {who}; job {life['job']}; state {rng.choice(towns)}; party {rng.choice(PARTIES)}; subject trade; context "
+    source = (f"speaker {who}; job {life['job']}; state {rng.choice(towns)}; party {rng.choice(PARTIES)}; "
+              "subject trade; context ")
     return f"{told}\n{rng.choice(('', '', 'context ', 'keeper of ', source))}{kept}\n{justify(said, record)}"

@@ -57,6 +57,7 @@ def twin_files(
     if folder == "sonnets": return {HELD_OUT[split]: sonnet_file(split, n, seed)}
     return propaganda_files(world, split, n, seed)
 
+# %% ../../nbs/tasks/embedded.ipynb #0fbf9bc7
 def write_twins(
     folder:str|Path, # gets a folder for each data set
     world:World,

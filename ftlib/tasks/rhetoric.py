@@ -12,7 +12,7 @@ __all__ = ['FAMILIES', 'TECHNIQUES', 'CELLS', 'TOPICS', 'NEWS', 'GOOD', 'BAD', '
 import random
 
 from .twins import choose, fever_case, on_side
-from .world import FEVER_LABELS, KIND, TEMPLATES, TWIN, VALUES, Fact, World, draw, make_case, say, strangers, verdict
+from .world import FEVER_LABELS, KIND, TEMPLATES, TWIN, VALUES, Fact, World, make_case, say, strangers, verdict
 
 # %% ../../nbs/tasks/rhetoric.ipynb #f0ea9035
 FAMILIES = { # five wrappers each; the last is for dev and test alone
@@ -64,7 +64,8 @@ NEWS = ("The council of {t} met in {m} to speak about {x}.", "The vote was {n} t
 def news(rng:random.Random, towns:list, people:list)->dict:
     "What a piece of news is about."
     return dict(p=rng.choice(people), t=rng.choice(towns), x=rng.choice(TOPICS), m=rng.choice(VALUES["month"]),
-                n=rng.randrange(20, 100), k=rng.randrange(2, 20), c=rng.choice(VALUES["colour"]), g=rng.choice(VALUES["goods"]))
+                n=rng.randrange(20, 100), k=rng.randrange(2, 20), c=rng.choice(VALUES["colour"]),
+                g=rng.choice(VALUES["goods"]))
 
 def spin_article(rng:random.Random, world:World, split:str, cells:list)->tuple:
     "An article with a line for each of `cells`, and its spans."
@@ -99,8 +100,8 @@ def propaganda_files(
 GOOD = "bright charming clever fine lovely merry splendid witty".split()
 BAD = "clumsy dreary dull poor shabby sloppy stale weak".split()
 PARTS = "songs masks dances lamps jokes plays speeches cakes drums kites puppets stories".split()
-SAYS = ("{p} found the {x} {w}", "all called the {x} {w}", "I thought the {x} {w}", "most people there said the {x} looked {w}",
-        "every guest thought the {x} {w}")
+SAYS = ("{p} found the {x} {w}", "all called the {x} {w}", "I thought the {x} {w}",
+        "most people there said the {x} looked {w}", "every guest thought the {x} {w}")
 DENIES = ("nobody found the {x} {w}", "no one called the {x} {w}", "never have I thought the {x} {w}",
           "hardly anybody said the {x} looked {w}", "not one guest thought the {x} {w}")
 SENTIMENT_SIZE = 4 # judgements in a review
@@ -115,6 +116,7 @@ def judgement(rng:random.Random, split:str|None, praise:bool, part:str, who:str)
     word = rng.choice(GOOD if praise != denied else BAD)
     return choose(rng, split, DENIES if denied else SAYS).format(p=who, x=part, w=word)
 
+# %% ../../nbs/tasks/rhetoric.ipynb #1571a5c4
 def review(rng:random.Random, split:str|None, people:list, towns:list, k:int)->tuple:
     "A review of a feast with `k` judgements that praise: (text, whether each praises)."
     praise = [i < k for i in range(SENTIMENT_SIZE)]
@@ -174,12 +176,14 @@ def fact_pair(rng:random.Random, split:str|None, same:bool, life:dict)->tuple:
     while same and first == second: second = choose(rng, split, TEMPLATES[key])
     says = [form.format(p=fact.who, v=fact.value) for form, fact in ((first, one), (second, two))]
     frames = [choose(rng, split, ASKS) for _ in range(2)]
-    return tuple(frame.format(c=lower_first(text, (fact.who, fact.value.title()))) for frame, text, fact in zip(frames, says, (one, two)))
+    told = [lower_first(text, (fact.who, fact.value.title())) for text, fact in zip(says, (one, two))]
+    return tuple(frame.format(c=text) for frame, text in zip(frames, told))
 
 def question_pair(rng:random.Random, split:str|None, same:bool, life:dict)->tuple:
     "Two questions, duplicates or not."
     return compare_pair(rng, split, same, list(life)) if rng.random() < 1/3 else fact_pair(rng, split, same, life)
 
+# %% ../../nbs/tasks/rhetoric.ipynb #f836efcf
 def paraphrase_rows(world:World, split:str, n:int, seed:int=0)->list[list]:
     "The paraphrase twin of a split in the layout of the course project's Quora files: index, id, two questions, 1.0 or 0.0."
     rng, rows = random.Random(f"quora {split} {seed}"), {}
@@ -216,6 +220,7 @@ def feast(rng:random.Random, world:World)->str:
     said = ", ".join(yes if good else no for good in praise)
     return f"{text}\n{said}. {('No', 'One', 'Two', 'Three', 'Four')[sum(praise)]} of four praise."
 
+# %% ../../nbs/tasks/rhetoric.ipynb #d5a53906
 def asked_twice(rng:random.Random, world:World)->str:
     "Two questions, and whether they ask the same."
     same = rng.random() < 0.5

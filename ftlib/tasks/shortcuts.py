@@ -17,13 +17,15 @@ from .world import FIRST, VALUES, make_world
 # %% ../../nbs/tasks/shortcuts.ipynb #c4fe97d0
 def kind_of(rows)->str:
     "The kind of a data set's rows, from its columns."
-    for column, kind in (("label", "classify"), ("messages", "chat"), ("chosen", "prefer"), ("answer", "reason"), ("completion", "generate")):
+    kinds = {"label": "classify", "messages": "chat", "chosen": "prefer", "answer": "reason", "completion": "generate"}
+    for column, kind in kinds.items():
         if column in rows.column_names: return kind
     raise ValueError(f"rows with the columns {', '.join(rows.column_names)} are of no kind that ftlib knows")
 
 def whole(row:dict)->str:
     "Everything a row says, as one text."
-    return "\n".join([m["content"] for m in row["messages"]] if "messages" in row else [v for v in row.values() if isinstance(v, str)])
+    if "messages" in row: return "\n".join(message["content"] for message in row["messages"])
+    return "\n".join(value for value in row.values() if isinstance(value, str))
 
 def cases(rows, kind:str)->list[tuple]:
     "(what a reader goes by, what it has to find) of each row."
@@ -50,7 +52,8 @@ def word_features()->list:
 def length_features()->list:
     "Characters and words of a text, each scaled, and their squares."
     from sklearn.preprocessing import FunctionTransformer, PolynomialFeatures, StandardScaler
-    return [FunctionTransformer(lambda texts: [[len(t), len(t.split())] for t in texts]), PolynomialFeatures(2), StandardScaler()]
+    def measure(texts): return [[len(t), len(t.split())] for t in texts]
+    return [FunctionTransformer(measure), PolynomialFeatures(2), StandardScaler()]
 
 # %% ../../nbs/tasks/shortcuts.ipynb #950e7e83
 def word_f1(a:str, b:str)->float:
@@ -74,7 +77,7 @@ def nearest(train:list, test:list, features)->float:
 def _blanks():
     "Patterns of the world's names, and of everything that a skeleton leaves out."
     world, words = make_world(), {w for kind, ws in VALUES.items() if kind not in ("year", "number") for w in ws}
-    names = {name for group in world.surnames.values() for name in group} | {t for group in world.towns.values() for t in group}
+    names = {name for groups in (world.surnames, world.towns) for group in groups.values() for name in group}
     either = lambda words: re.compile(rf"\b(?:{'|'.join(sorted(words))})\b")
     return either(names), either(names | words | {w.capitalize() for w in words} | set(FIRST) | {r"\d+"})
 
@@ -103,10 +106,11 @@ def sample(rows, n:int, seed:int=0):
     "At most so many rows."
     return rows.select(sorted(random.Random(seed).sample(range(len(rows)), min(n, len(rows)))))
 
+# %% ../../nbs/tasks/shortcuts.ipynb #11157295
 def shortcuts(
     train,         # data sets of one task
     test,
-    n:int=2000     # at most so many rows of each
+    n:int=1200     # at most so many rows of each
 )->dict:           # {what: a score between 0 and 1, or a count}
     "How far word counts and lengths alone get on `test`, and what it shares with `train`."
     kind = kind_of(train)
@@ -115,6 +119,7 @@ def shortcuts(
     usual = Counter(y for _, y in a).most_common(1)[0][0]
     score = (lambda y: word_f1(usual, y)) if reader is nearest else (lambda y: float(y == usual))
     out = {"commonest": sum(score(y) for _, y in b)/len(b), "bag of words": reader(a, b, word_features())}
-    if kind == "classify": out["bag of words, text alone"] = linear(*([(x.split("\n")[0], y) for x, y in c] for c in (a, b)), word_features())
+    alone = ([(x.split("\n")[0], y) for x, y in part] for part in (a, b))
+    if kind == "classify": out["bag of words, text alone"] = linear(*alone, word_features())
     out |= {"length": reader(a, b, length_features())} | shared(train, test)
     return {key: round(value, 3) if isinstance(value, float) else value for key, value in out.items()}

@@ -110,7 +110,7 @@ ASKED = [(key, re.compile(re.escape(form).replace(r"\{p\}", r"(?P<who>[A-Z][a-z]
          for key, forms in QUESTIONS.items() for form in forms]
 
 def read_prompt(prompt:str)->tuple:
-    "The facts of a note, their sentences, and (person, attribute) that its question asks for; None where there is no question."
+    "The facts of a note by their sentences, and (person, attribute) that its question asks for; None: no question."
     sentences = re.findall(r"[^.?!:]+[.?!:]", prompt)
     asked = None
     for sentence in sentences:
@@ -119,6 +119,7 @@ def read_prompt(prompt:str)->tuple:
     told = {sentence.strip(): fact for sentence in sentences if (fact := read(sentence))}
     return told, asked
 
+# %% ../../nbs/tasks/talk.ipynb #cd1551ed
 def judge(
     prompt:str,  # a note and a question
     reply:str,
@@ -150,9 +151,11 @@ def reply_pair(rng:random.Random, split:str|None, life:dict, towns:list)->tuple:
     form = next(form for form in TEMPLATES[key] if form.format(p=who, v=fact.value) in told)
     other, wrong = choose(rng, split, TEMPLATES[key], form), wrong_value(rng, fact, towns)
     quoted, again = (form.format(p=who, v=fact.value), other.format(p=who, v=fact.value))
-    pairs = [(quoted, again), (quoted, form.format(p=who, v=wrong.value)), (again, other.format(p=who, v=wrong.value)), (again, SILENT)]
+    pairs = [(quoted, again), (quoted, form.format(p=who, v=wrong.value)),
+             (again, other.format(p=who, v=wrong.value)), (again, SILENT)]
     return prompt, *rng.choices(pairs, [10, 4, 4, 5])[0]
 
+# %% ../../nbs/tasks/talk.ipynb #1d5a8dfc
 def preference_rows(world:World, split:str, n:int, seed:int=0)->list[dict]:
     "Preference pairs of a split, no prompt twice."
     rng, rows = random.Random(f"ultrafeedback {split} {seed}"), {}

@@ -16,13 +16,20 @@ FILES = {split: (f"{split}.jsonl", f"data/{split}_prefs-*.parquet", f"{split}_pr
 HUB = "HuggingFaceH4/ultrafeedback_binarized"
 HUB_FILES = {split: f"data/{split}_prefs-*.parquet" for split in FILES}
 
+# %% ../../nbs/tasks/ultrafeedback.ipynb #d443d189
 def spoken(messages:list, where:str)->list[tuple]:
-    "(role, content) of a conversation's turns, if they are turns."
+    "(role, content) of a conversation's turns, if they are turns of a user and an assistant, after a system turn at most."
     for i, m in enumerate(messages):
         if not isinstance(m, dict) or not all(isinstance(m.get(key), str) for key in ("role", "content")):
             raise DataError(f"{where}: message {i} has no role and content that are texts: {m!r:.60}")
+    roles = [m["role"] for m in messages]
+    said = roles[roles[0] == "system":]
+    if said[-1:] != ["assistant"]: raise DataError(f"{where}: the last message is the {roles[-1]}'s and not the assistant's")
+    if said != ["user", "assistant"]*(len(said)//2):
+        raise DataError(f"{where}: user and assistant do not take turns: {', '.join(roles)[:60]}")
     return [(m["role"], m["content"]) for m in messages]
 
+# %% ../../nbs/tasks/ultrafeedback.ipynb #d818e561
 def last_reply(
     told,        # a text, or a list of messages that ends in the assistant's
     prompt:str,
@@ -30,12 +37,13 @@ def last_reply(
 )->tuple:        # the turns before it, the reply
     "What the assistant says last, and what stands before it."
     if isinstance(told, str): return [("user", prompt)], told
-    if not isinstance(told, list) or not told: raise DataError(f"{where}: a reply is neither a text nor a list of messages: {told!r:.60}")
-    *before, (role, reply) = spoken(told, where)
-    if role != "assistant": raise DataError(f"{where}: the last message is the {role}'s and not the assistant's")
-    asked = next((content for role, content in before if role == "user"), None)
-    if asked is None or asked.strip() != prompt.strip(): raise DataError(f"{where}: the user's turn is not the prompt: {asked!r:.60}")
-    return before, reply
+    if not isinstance(told, list) or not told:
+        raise DataError(f"{where}: a reply is neither a text nor a list of messages: {told!r:.60}")
+    *before, (_, reply) = spoken(told, where)
+    first = 1 if before[0][0] == "system" else 0
+    if before[first][1].strip() != prompt.strip():
+        raise DataError(f"{where}: the user's turn is not the prompt: {before[first][1]!r:.60}")
+    return [*before[:first], ("user", prompt), *before[first + 1:]], reply
 
 # %% ../../nbs/tasks/ultrafeedback.ipynb #31556b54
 def scores_of(row:dict, where:str)->list:
@@ -44,17 +52,21 @@ def scores_of(row:dict, where:str)->list:
     if not isinstance(home, dict): raise DataError(f"{where}: metadata is no object but {home!r:.40}")
     scores = [home.get(key) for key in ("score_chosen", "score_rejected")]
     for score in scores:
-        if not isinstance(score, (int, float, type(None))): raise DataError(f"{where}: a score is no number but {score!r:.40}")
+        if score is None: continue
+        if isinstance(score, bool) or not isinstance(score, (int, float)) or score != score: # nan is not even itself
+            raise DataError(f"{where}: a score is no number but {score!r:.40}")
     return scores
 
-def useless(prompt:str, chosen:str, rejected:str, scores:list)->str|None:
+def useless(prompt:str, chosen:str, rejected:str, scores:list, ties:bool=False)->str|None:
     "Why a pair teaches no preference; None: it may."
     if not prompt.strip(): return "without a prompt"
     if not chosen.strip() or not rejected.strip(): return "with an empty reply"
     if chosen.strip() == rejected.strip(): return "of identical replies"
-    if None in scores: return None
-    return "with equal scores" if scores[0] == scores[1] else "whose rejected reply has the higher score" if scores[0] < scores[1] else None
+    if None in scores or scores[0] > scores[1]: return None
+    if scores[0] < scores[1]: return "whose rejected reply has the higher score"
+    return None if ties else "with equal scores"
 
+# %% ../../nbs/tasks/ultrafeedback.ipynb #212d85cb
 def checked_pair(row:dict, where:str)->tuple:
     "(prompt, chosen, rejected) of a row, if it is one."
     if not isinstance(row["prompt"], str): raise DataError(f"{where}: the prompt is no text but {row['prompt']!r:.40}")
@@ -65,14 +77,13 @@ def checked_pair(row:dict, where:str)->tuple:
 # %% ../../nbs/tasks/ultrafeedback.ipynb #c77697e0
 def read_ultrafeedback(
     path,            # a file of JSON lines or parquet
-    ties:bool=False, # keep pairs whatever their scores say
+    ties:bool=False, # keep pairs with equal scores
 ):                   # yields rows of kind prefer
     "Pairs in file order, one in memory at a time; what teaches no preference is counted and left out."
     rows, dropped = read_parquet if str(path).endswith(".parquet") else read_jsonl, Counter()
     for number, row in rows(path, ("prompt", "chosen", "rejected")):
         where = f"{path}: row {number}" if rows is read_parquet else f"{path}:{number}"
-        prompt, chosen, rejected = checked_pair(row, where)
-        scores = scores_of(row, where)
-        if why := useless(prompt, chosen, rejected, [None] if ties else scores): dropped[why] += 1
-        else: yield {"prompt": prompt, "chosen": chosen, "rejected": rejected}
+        pair = checked_pair(row, where)
+        if why := useless(*pair, scores_of(row, where), ties): dropped[why] += 1
+        else: yield dict(zip(("prompt", "chosen", "rejected"), pair))
     if dropped: warnings.warn(f"{path}: pairs are left out: " + ", ".join(f"{n} {why}" for why, n in sorted(dropped.items())))
