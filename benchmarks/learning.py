@@ -9,7 +9,7 @@ from ftlib.evaluate import new_classifier, score_classifier, scoring_split, trai
 from ftlib.settings import load_settings
 from ftlib.tasks import TASKS
 
-SEEDS, TASK_NAMES = (0, 1, 2), ("fever", "liar")
+SEEDS, TASK_NAMES = (0, 1, 2), ("fever", "liar", "propaganda")
 
 
 def one(task, seed):

@@ -14,7 +14,7 @@ GPU |= {("sampling_cuda", case): f"sampling, {what}" for case, what in {
     "small, batch 16, float32": "small, 16 prompts, float32", "124M, batch 1, bfloat16": "124M, 1 prompt, bfloat16",
     "124M, 8x8, float32": "124M, 8 prompts × 8 samples, float32", "124M, 8x8, bfloat16": "124M, 8 prompts × 8 samples, bfloat16",
     "124M, 64x8, bfloat16": "124M, 64 prompts × 8 samples, bfloat16"}.items()}
-TASKS = {"fever": "FEVER twin, 3 labels", "liar": "LIAR twin, 6 labels"}
+TASKS = {"fever": "FEVER twin, 3 labels", "liar": "LIAR twin, 6 labels", "propaganda": "propaganda twin, 14 labels"}
 
 
 def load(name): return json.loads((RESULTS/f"{name}.json").read_text(encoding="utf-8"))
@@ -37,7 +37,7 @@ def gpu():
     yield "| what | transformers, ms | ftlib, ms | times faster | share of the ceiling (transformers) | peak memory, MB (transformers) |"
     yield "|---|--:|--:|--:|--:|--:|"
     for (file, case), what in GPU.items():
-        row = load(file)["cases"][case]
+        if not (row := load(file)["cases"].get(case)): continue    # the card was lent for minutes: not every case had its turn
         peer, own = (row["times"][name] for name in ("transformers GPT-2", "GPT2LM"))
         ms = lambda x: f"{1e3*x['median']:#.3g}".rstrip(".")
         share = lambda x: f"{100*x.get('share_of_bandwidth', x['share_of_ceiling']):.0f} %"
@@ -58,5 +58,4 @@ def learning():
 
 
 if __name__ == "__main__":
-    measured = all((RESULTS/f"{file}.json").exists() and case in load(file)["cases"] for file, case in GPU)
-    print("\n".join([*speed(), *(["", *gpu()] if measured else []), "", *learning()]))
+    print("\n".join([*speed(), "", *gpu(), "", *learning()]))
