@@ -32,7 +32,7 @@ def ratio_ci(
 def cost_report(nats, tokens)->dict:
     "Nats per token with an interval, perplexity, and how many rows and tokens they are of."
     mean = float(nats.double().sum()/tokens.double().sum())
-    return {"n": len(nats), "tokens": int(tokens.sum()), "nats_per_token": mean, "nats_ci": ratio_ci(nats, tokens),
+    return {"n": len(nats), "tokens": int(tokens.sum()), "nats_per_token": mean, "nats_ci": [*ratio_ci(nats, tokens)],
             "perplexity": float(np.exp(mean))}
 
 # %% ../nbs/14_completions.ipynb #9a376e3f
@@ -44,11 +44,11 @@ def answer_report(said:list, gold:list, readings:dict, known=None)->dict:
     out = {"n": len(gold)}
     for name, reading in readings.items():
         right = [reading(text) == answer for text, answer in zip(said, gold)]
-        out[name] = {"right": float(np.mean(right)), "ci": bootstrap_ci(right)}
+        out[name] = {"right": float(np.mean(right)), "ci": [*bootstrap_ci(right)]}
     if known:
         usual = max(sorted(set(known)), key=list(known).count)
         right = [answer == usual for answer in gold]
-        out["commonest"] = {"says": usual, "right": float(np.mean(right)), "ci": bootstrap_ci(right)}
+        out["commonest"] = {"says": usual, "right": float(np.mean(right)), "ci": [*bootstrap_ci(right)]}
     return out
 
 # %% ../nbs/14_completions.ipynb #6c252f77

@@ -194,10 +194,11 @@ class Undrawn(TorchFunctionMode):
 
 # %% ../nbs/02_gpt2.ipynb #76c49401
 def checkpoint_folder(
-    name:str|Path        # a folder, "tiny", or a hub id such as "openai-community/gpt2"
+    name:str|Path        # a checkpoint's or a run's folder, "tiny", or a hub id such as "openai-community/gpt2"
 )->Path:
     "Where the checkpoint lies, downloaded from the hub if it is not a folder."
     if str(name) == "tiny": return resource("tiny")/"model"
+    if (Path(name)/"checkpoint").is_dir(): return Path(name)/"checkpoint"
     if Path(name).exists(): return Path(name)
     parts = str(name).split("/")
     if len(parts) > 2 or str(name).startswith((".", "/", "~")): raise FileNotFoundError(f"there is no folder {name}")
