@@ -14,7 +14,7 @@ GPU |= {("sampling_cuda", case): f"sampling, {what}" for case, what in {
     "small, batch 16, float32": "small, 16 prompts, float32", "124M, batch 1, bfloat16": "124M, 1 prompt, bfloat16",
     "124M, 8x8, float32": "124M, 8 prompts × 8 samples, float32", "124M, 8x8, bfloat16": "124M, 8 prompts × 8 samples, bfloat16",
     "124M, 64x8, bfloat16": "124M, 64 prompts × 8 samples, bfloat16"}.items()}
-TASKS = {"fever": "FEVER twin, 3 labels", "liar": "LIAR twin, 6 labels", "propaganda": "propaganda twin, 14 labels"}
+TASKS = {"fever": "FEVER twin, 3 labels", "liar": "LIAR twin, 6 labels"}
 
 
 def load(name): return json.loads((RESULTS/f"{name}.json").read_text(encoding="utf-8"))

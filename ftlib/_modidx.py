@@ -502,6 +502,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                  'ftlib/tasks/sentiment.py')},
             'ftlib.tasks.shortcuts': { 'ftlib.tasks.shortcuts._blanks': ('tasks/shortcuts.html#_blanks', 'ftlib/tasks/shortcuts.py'),
                                        'ftlib.tasks.shortcuts.cases': ('tasks/shortcuts.html#cases', 'ftlib/tasks/shortcuts.py'),
+                                       'ftlib.tasks.shortcuts.given': ('tasks/shortcuts.html#given', 'ftlib/tasks/shortcuts.py'),
                                        'ftlib.tasks.shortcuts.kind_of': ('tasks/shortcuts.html#kind_of', 'ftlib/tasks/shortcuts.py'),
                                        'ftlib.tasks.shortcuts.length_features': ( 'tasks/shortcuts.html#length_features',
                                                                                   'ftlib/tasks/shortcuts.py'),

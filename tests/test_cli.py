@@ -218,3 +218,38 @@ def test_an_interrupt_says_how_to_go_on(monkeypatch, capsys):
 def test_a_bug_keeps_its_traceback():
     def bug(): return {}.no_such_attribute
     with pytest.raises(AttributeError): cli.run_safely(bug)
+
+
+def test_sft_trains_scores_and_answers(ftlib, tmp_path):
+    "Train prints before and after; eval prints the same line; generate speaks in the form of the training."
+    quick = ["--set", "max_steps=2", "--set", "batch_size=4", "--set", "answers=4", "--set", "max_new_tokens=20"]
+    code, out, err = ftlib("train", "sft", "gsm8k", "--out", tmp_path/"run", *quick)
+    assert code == 0, err
+    assert "gsm8k · test · tiny" in out and "nats per token" in out and "before" in out
+    code, again, _ = ftlib("eval", tmp_path/"run")
+    assert code == 0 and scores(again) == scores(out)
+    code, text, _ = ftlib("generate", tmp_path/"run", "How many apples are 3 and 4?", "--max-new-tokens", "8", "--temperature", "0")
+    assert code == 0 and text.startswith("How many apples are 3 and 4?\n")
+
+
+@pytest.mark.parametrize("words, part", [
+    (("train", "sft", "liar"), "unknown task of sft: 'liar'"), (("train", "classify", "gsm8k"), "unknown task of classify: 'gsm8k'"),
+    (("train", "sft", "gsm8k", "--adapter", "head"), "unknown adapter of sft: 'head'"), (("train", "sft", "gsm8k", "--set", "answers=-1"), "answers = -1 is out of range")])
+def test_mistakes_with_sft_get_one_sentence(ftlib, words, part):
+    code, _, err = ftlib(*words)
+    assert code in (1, 2) and part in one_sentence(err)
+
+
+@pytest.mark.parametrize("task", ["gsm8k", "smoltalk", "ultrafeedback", "factcheck", "sonnets", "fever_reason"])
+def test_sft_on_real_rows(ftlib, shared_data, tmp_path, task):
+    "Three steps of a Qwen2 shape on real rows; FEVER's pairs come without reasoning, which is said."
+    from models import build
+
+    from ftlib.data import load_tokenizer
+    tokenizer = load_tokenizer("tiny")
+    build("qwen2_hf", vocab=len(tokenizer), n_positions=512).save_pretrained(tmp_path/"qwen")
+    tokenizer.save_pretrained(tmp_path/"qwen")
+    code, out, err = ftlib("train", "sft", task, "--source", shared_data, "--model", tmp_path/"qwen", "--out", tmp_path/"run", "--set", "max_steps=3",
+                           "--set", "batch_size=4", "--set", "answers=2", "--set", "max_new_tokens=8", "--set", "max_length=64")
+    if task == "fever_reason": assert code == 1 and "its completion is None" in one_sentence(err)
+    else: assert code == 0 and "nats per token" in out, err
