@@ -7,9 +7,9 @@ __all__ = ['ASPECTS', 'FITTING', 'LIAR2_COLUMNS', 'CONCLUSIONS', 'reasoning', 'f
            'deal_row', 'deal_rows', 'liar_plus_rows', 'quoted', 'liar2_rows', 'chain', 'tally']
 
 # %% ../../nbs/tasks/chains.ipynb #3174b16f
-import json, random
+import random
 
-from .twins import PARTIES, choose, fever_case, liar_rows, on_side
+from .twins import PARTIES, choose, fever_case, on_side
 from .world import (FEVER_LABELS, FIELDS, KIND, LIAR_LABELS, RECORDS, STATEMENTS, TEMPLATES, Fact, World, agreement,
                                make_case, make_deals, say, strangers, verdict)
 
