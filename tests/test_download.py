@@ -286,7 +286,7 @@ def test_killed_at_any_moment(repos, tmp_path):
 def test_interrupted_from_the_keyboard(repos, tmp_path):
     with Hub() as hub:
         serve(hub, repos)
-        hub.fail("sonnets.txt", pause=0.5)
+        hub.fail("sonnets.txt", pause=4)
         client = start(hub, tmp_path/"home", "download", "sonnets")
         part = tmp_path/"home"/"data"/"full"/"sonnets"/"sonnets.txt.incomplete"
         while not part.is_file() and client.poll() is None: time.sleep(0.01)
