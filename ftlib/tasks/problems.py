@@ -9,7 +9,7 @@ __all__ = ['THINGS', 'SAID', 'SMALL', 'LARGE', 'PROBLEMS', 'total', 'solve', 'dr
 # %% ../../nbs/tasks/problems.ipynb #9dea21ea
 import random
 
-from .twins import choose, on_side
+from .twins import choose, distinct, on_side
 from .world import World, strangers
 
 # %% ../../nbs/tasks/problems.ipynb #381d3dfa
@@ -123,8 +123,8 @@ def gsm8k_rows(
     seed:int=0,
 )->list[dict]:
     "Rows in GSM8K's layout: question, and answer with marks; no question twice."
-    rng, rows = random.Random(f"gsm8k {split} {seed}"), {}
-    while len(rows) < n:
+    rng = random.Random(f"gsm8k {split} {seed}")
+    def make(_):
         solved, text, things = draw_problem(rng, world.people[split], split, LARGE)
-        rows[text] = worked(solved, things, marks=True)
-    return [{"question": text, "answer": answer} for text, answer in rows.items()]
+        return {"question": text, "answer": worked(solved, things, marks=True)}
+    return distinct(n, make, lambda row: row["question"])

@@ -4,15 +4,16 @@
 
 # %% auto #0
 __all__ = ['FAMILIES', 'TECHNIQUES', 'CELLS', 'TOPICS', 'NEWS', 'GOOD', 'BAD', 'PARTS', 'SAYS', 'DENIES', 'SENTIMENT_SIZE',
-           'ASKS', 'ORDERS', 'REMARKS', 'HEARD', 'technique', 'spin_line', 'news', 'spin_article', 'propaganda_files',
-           'first_upper', 'judgement', 'review', 'sentiment_rows', 'lower_first', 'compare_pair', 'fact_pair',
-           'question_pair', 'paraphrase_rows', 'remark', 'feast', 'asked_twice', 'article']
+           'ASKS', 'ORDERS', 'HEARD', 'technique', 'spin_line', 'news', 'spin_article', 'propaganda_files', 'judgement',
+           'review', 'sentiment_rows', 'lower_first', 'compare_pair', 'fact_pair', 'question_pair', 'paraphrase_rows',
+           'remark', 'feast', 'asked_twice', 'article']
 
 # %% ../../nbs/tasks/rhetoric.ipynb #8f905aa9
 import random
 
-from .twins import choose, fever_case, on_side
-from .world import FEVER_LABELS, KIND, TEMPLATES, TWIN, VALUES, Fact, World, make_case, say, strangers, verdict
+from .twins import choose, distinct, on_side, told_case
+from .world import (FEVER_LABELS, IN_A_WORD, KIND, TEMPLATES, TWIN, VALUES, Fact, World, first_upper, make_case,
+                               say, strangers, verdict)
 
 # %% ../../nbs/tasks/rhetoric.ipynb #f0ea9035
 FAMILIES = { # five wrappers each; the last is for dev and test alone
@@ -41,12 +42,9 @@ def technique(family:str, relation:str)->str:
 def spin_line(rng:random.Random, world:World, split:str, cell:tuple)->tuple:
     "A line with its spans [(start, end, technique), …]; `cell` is the family and the relation of the inner span."
     family, relation = cell
-    key = rng.choice(list(KIND))
-    claim, facts = fever_case(rng, world, split, relation, key)
-    template = choose(rng, split, TEMPLATES[key])
-    told = [choose(rng, split, TEMPLATES[fact.key], template).format(p=fact.who, v=fact.value) for fact in facts]
+    *_, said, told = told_case(rng, world, split, relation, rng.choice(list(KIND)))
     note = " ".join(told) + " "
-    inner = choose(rng, split, FAMILIES[family]) + template.format(p=claim.who, v=claim.value)
+    inner = choose(rng, split, FAMILIES[family]) + said
     outer, spans = "", []
     around = [other for other, names in TECHNIQUES.items() if other != family and relation in FEVER_LABELS[:len(names)]]
     if rng.random() < 0.1:
@@ -106,10 +104,6 @@ DENIES = ("nobody found the {x} {w}", "no one called the {x} {w}", "never have I
           "hardly anybody said the {x} looked {w}", "not one guest thought the {x} {w}")
 SENTIMENT_SIZE = 4 # judgements in a review
 
-def first_upper(text:str)->str:
-    "With a capital at the start and the rest as it is."
-    return text[:1].upper() + text[1:]
-
 def judgement(rng:random.Random, split:str|None, praise:bool, part:str, who:str)->str:
     "A clause that praises or blames a part of a feast."
     denied = rng.random() < 0.3
@@ -134,12 +128,9 @@ def sentiment_rows(
     seed:int=0,
 )->list[list]:   # each of index, id, sentence and sentiment, as texts
     "The sentiment twin of a split in the layout of the course project's SST files, no sentence twice."
-    rng, rows = random.Random(f"sst {split} {seed}"), {}
-    while len(rows) < n:
-        k = len(rows) % (SENTIMENT_SIZE + 1)
-        text, _ = review(rng, split, world.people[split], world.towns[split], k)
-        rows.setdefault(text, k)
-    rows = list(rows.items())
+    rng, degrees = random.Random(f"sst {split} {seed}"), SENTIMENT_SIZE + 1
+    def make(i): return review(rng, split, world.people[split], world.towns[split], i % degrees)[0], i % degrees
+    rows = distinct(n, make, lambda row: row[0])
     rng.shuffle(rows)
     return [[str(i), f"{rng.randrange(16**25):025x}", f" {text}", str(k)] for i, (text, k) in enumerate(rows)]
 
@@ -186,17 +177,17 @@ def question_pair(rng:random.Random, split:str|None, same:bool, life:dict)->tupl
 # %% ../../nbs/tasks/rhetoric.ipynb #f836efcf
 def paraphrase_rows(world:World, split:str, n:int, seed:int=0)->list[list]:
     "The paraphrase twin of a split in the layout of the course project's Quora files: index, id, two questions, 1.0 or 0.0."
-    rng, rows = random.Random(f"quora {split} {seed}"), {}
-    while len(rows) < n:
-        same = len(rows) % 2 == 0
-        people = rng.sample(world.people[split], 2)
-        rows.setdefault(question_pair(rng, split, same, {who: world.life[who] for who in people}), same)
-    rows = list(rows.items())
+    rng = random.Random(f"quora {split} {seed}")
+    def make(i):
+        pair = None
+        while pair is None or pair[0] == pair[1]: # word for word the same would be too easy
+            pair = question_pair(rng, split, i % 2 == 0, {who: world.life[who] for who in rng.sample(world.people[split], 2)})
+        return pair, i % 2 == 0
+    rows = distinct(n, make, lambda row: row[0])
     rng.shuffle(rows)
     return [[str(i), f"{rng.randrange(16**25):025x}", *pair, f"{float(same)}"] for i, (pair, same) in enumerate(rows)]
 
 # %% ../../nbs/tasks/rhetoric.ipynb #adab3efd
-REMARKS = {"SUPPORTS": "Right.", "REFUTES": "Wrong.", "NOT ENOUGH INFO": "Unknown."}
 HEARD = {"emphasis": "said loud", "scorn": "said with scorn", "alarm": "said in fear", "logic": "said as a proof",
          "esteem": "said by the wise"}
 
@@ -207,7 +198,7 @@ def remark(rng:random.Random, world:World)->str:
     family = rng.choice(list(FAMILIES))
     span = rng.choice(FAMILIES[family]) + say(claim, rng.randrange(5))
     note = " ".join(say(fact, rng.randrange(5)) for fact in evidence)
-    return f"{note} << {span} >>\n{span} {REMARKS[verdict(claim, evidence)]} It was {HEARD[family]}."
+    return f"{note} << {span} >>\n{span} {IN_A_WORD[verdict(claim, evidence)]} It was {HEARD[family]}."
 
 def feast(rng:random.Random, world:World)->str:
     "Judgements, each weighed at once; or a review, and then its judgements weighed in turn and counted."

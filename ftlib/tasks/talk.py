@@ -10,8 +10,8 @@ __all__ = ['QUESTIONS', 'SILENT', 'SYSTEMS', 'OPENINGS', 'ASKED', 'draw_note', '
 # %% ../../nbs/tasks/talk.ipynb #96dd6c08
 import random, re
 
-from .twins import choose
-from .world import KIND, TEMPLATES, TWIN, Fact, World, draw, read, strangers
+from .twins import choose, distinct
+from .world import KIND, TEMPLATES, TWIN, Fact, World, draw, first_upper, read, strangers
 
 # %% ../../nbs/tasks/talk.ipynb #c51bae6c
 QUESTIONS = {
@@ -64,7 +64,7 @@ OPENINGS = ("{q}", "Please tell me: {q}", "Good morning. {q}", "I would like to 
 
 def short(value:str)->str:
     "A value as a whole answer."
-    return f"{value[:1].upper()}{value[1:]}."
+    return f"{first_upper(value)}."
 
 def answer(rng:random.Random, split:str|None, facts:list, asked:tuple, style:str)->str:
     "What is right to say when (person, attribute) is asked for."
@@ -98,12 +98,10 @@ def conversation(
 
 def smoltalk_rows(world:World, split:str, n:int, seed:int=0)->list[dict]:
     "Conversations of a split in SmolTalk's layout, no first question twice."
-    rng, rows = random.Random(f"smoltalk {split} {seed}"), {}
-    while len(rows) < n:
-        life = {who: world.life[who] for who in rng.sample(world.people[split], 2)}
-        messages = conversation(rng, life, split)
-        rows.setdefault(next(m["content"] for m in messages if m["role"] == "user"), messages)
-    return [{"messages": messages, "source": "tiny-world"} for messages in rows.values()]
+    rng = random.Random(f"smoltalk {split} {seed}")
+    def make(_): return conversation(rng, {who: world.life[who] for who in rng.sample(world.people[split], 2)}, split)
+    found = distinct(n, make, lambda messages: next(m["content"] for m in messages if m["role"] == "user"))
+    return [{"messages": messages, "source": "tiny-world"} for messages in found]
 
 # %% ../../nbs/tasks/talk.ipynb #e6842777
 ASKED = [(key, re.compile(re.escape(form).replace(r"\{p\}", r"(?P<who>[A-Z][a-z]+ [A-Z][a-z]+)")))
@@ -158,12 +156,11 @@ def reply_pair(rng:random.Random, split:str|None, life:dict, towns:list)->tuple:
 # %% ../../nbs/tasks/talk.ipynb #1d5a8dfc
 def preference_rows(world:World, split:str, n:int, seed:int=0)->list[dict]:
     "Preference pairs of a split, no prompt twice."
-    rng, rows = random.Random(f"ultrafeedback {split} {seed}"), {}
-    while len(rows) < n:
+    rng = random.Random(f"ultrafeedback {split} {seed}")
+    def make(_):
         life = {who: world.life[who] for who in rng.sample(world.people[split], 2)}
-        prompt, chosen, rejected = reply_pair(rng, split, life, world.towns[split])
-        rows.setdefault(prompt, {"prompt": prompt, "chosen": chosen, "rejected": rejected})
-    return list(rows.values())
+        return dict(zip(("prompt", "chosen", "rejected"), reply_pair(rng, split, life, world.towns[split])))
+    return distinct(n, make, lambda row: row["prompt"])
 
 # %% ../../nbs/tasks/talk.ipynb #341cc8ad
 def known_talk(rng:random.Random, world:World)->list[dict]:

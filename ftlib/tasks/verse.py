@@ -8,7 +8,7 @@ __all__ = ['RHYMES', 'WORDS', 'LINES', 'SHORT', 'SCHEME', 'line_of', 'verse', 's
 # %% ../../nbs/tasks/verse.ipynb #534d41e7
 import random
 
-from .world import World
+from .world import World, first_upper
 
 # %% ../../nbs/tasks/verse.ipynb #8bb07054
 RHYMES = [line.split() for line in (
@@ -44,8 +44,7 @@ def line_of(
     text = rng.choice(templates)
     for key in ("aa", "nn", "vv", "a", "n", "v"):
         while "{" + key + "}" in text: text = text.replace("{" + key + "}", next(words[key]), 1)
-    text = text.replace("{r}", rhyme)
-    return text[:1].upper() + text[1:]
+    return first_upper(text.replace("{r}", rhyme))
 
 # %% ../../nbs/tasks/verse.ipynb #a884c4f5
 def verse(rng:random.Random, world:World)->str:

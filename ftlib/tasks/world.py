@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['FIRST', 'STARTS', 'SURNAME_ENDS', 'TOWN_ENDS', 'VALUES', 'ATTRIBUTES', 'KIND', 'TEMPLATES', 'TWIN', 'GROUPS',
-           'PATTERNS', 'FEVER_LABELS', 'LIAR_LABELS', 'FIELDS', 'STATEMENTS', 'RECORDS', 'draw', 'make_life', 'World',
-           'make_world', 'strangers', 'Fact', 'say', 'read', 'verdict', 'elsewhere', 'make_case', 'make_deals',
-           'agreement']
+           'PATTERNS', 'FEVER_LABELS', 'IN_A_WORD', 'LIAR_LABELS', 'FIELDS', 'STATEMENTS', 'RECORDS', 'draw',
+           'make_life', 'World', 'make_world', 'strangers', 'Fact', 'first_upper', 'say', 'read', 'verdict',
+           'elsewhere', 'make_case', 'make_deals', 'agreement']
 
 # %% ../../nbs/tasks/world.ipynb #70c91e78
 import random, re
@@ -141,6 +141,10 @@ class Fact:
     key:str   # an attribute
     value:str
 
+def first_upper(text:str)->str:
+    "With a capital at the start and the rest as it is."
+    return text[:1].upper() + text[1:]
+
 def say(
     fact:Fact,
     i:int,    # which of the five templates
@@ -164,6 +168,7 @@ def read(sentence:str)->Fact|None:
 
 # %% ../../nbs/tasks/world.ipynb #c708d1d7
 FEVER_LABELS = ("SUPPORTS", "REFUTES", "NOT ENOUGH INFO")
+IN_A_WORD = dict(zip(FEVER_LABELS, ("Right.", "Wrong.", "Unknown."))) # how the pretraining text puts it
 
 def verdict(
     claim:Fact,
