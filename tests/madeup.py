@@ -194,3 +194,10 @@ def raw_files():
     files = {f"{PLUS}/{name[split]}2.jsonl": liar_plus(split) for split in FIRST} | {f"{COURSE}/sonnets.txt": sonnets()}
     files["http://www.cs.ucsb.edu/~william/data/liar_dataset.zip"] = liar_zip()
     return {url.split("://")[1]: data for url, data in files.items()}
+
+
+def serve(hub, sets, without=(), **access):
+    "All repositories but those named, and the raw files, from one loopback server."
+    for name, (revision, where) in sets.items():
+        if name not in without: hub.add(name, where, kind="dataset", revision=revision, **access)
+    hub.raw |= raw_files()

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftlib.chat import ROLES, encode_literally, format_chat, format_chats, prompt_chat
+from ftlib.chat import ROLES, encode_literally, format_chat, format_chats, prompt_chat, reply_ends
 from ftlib.data import load_tokenizer
 
 
@@ -90,3 +90,43 @@ def test_what_is_no_conversation(tokenizer, messages, says):
 
 def test_nothing_to_reply_to(tokenizer):
     with pytest.raises(ValueError, match="the last message is the assistant's"): prompt_chat([say("user", "Q"), say("assistant", "A")], tokenizer)
+
+
+def test_a_template_that_marks_what_is_learnt(templated):
+    "With {% generation %} the mask is what the template says, even where prefixes would say otherwise."
+    templated.chat_template = ("{% for m in messages %}[{{ m.role }}]\n{% if m.role == 'assistant' %}{% generation %}{{ m.content }}<|endoftext|>{% endgeneration %}"
+                               "{% else %}{{ m.content }}\n{% endif %}{% endfor %}{% if add_generation_prompt %}[assistant]\n{% endif %}")
+    messages = [say("user", "Q"), say("assistant", "A"), say("user", "R"), say("assistant", "B")]
+    ids, mask = format_chat(messages, templated)
+    assert templated.decode([i for i, m in zip(ids, mask) if m]) == "A<|endoftext|>B<|endoftext|>"
+    known = templated.apply_chat_template(messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True)
+    assert ids == known["input_ids"] and mask == list(known["assistant_masks"])
+
+
+def test_a_template_that_refuses_says_so(templated):
+    templated.chat_template = "{{ raise_exception('no system turn, please') }}"
+    with pytest.raises(ValueError, match="the model's chat template refuses a conversation: no system turn, please"): format_chat([say("user", "Q"), say("assistant", "A")], templated)
+
+
+def test_a_template_without_an_end_is_warned_of(templated):
+    templated.chat_template = "{% for m in messages %}[{{ m.role }}]\n{{ m.content }}\n{% endfor %}{% if add_generation_prompt %}[assistant]\n{% endif %}"
+    with pytest.warns(UserWarning, match="ends no reply with a special token"): format_chat([say("user", "Q"), say("assistant", "A")], templated)
+
+
+def test_what_ends_a_reply(tokenizer, templated):
+    assert reply_ends(tokenizer) == [tokenizer.eos_token_id]
+    templated.chat_template = templated.chat_template.replace("<|endoftext|>", "<|pad|>")
+    assert reply_ends(templated) == [templated.eos_token_id, templated.convert_tokens_to_ids("<|pad|>")]
+
+
+def test_a_token_that_starts_every_text():
+    "As Llama's: it comes first, once, and is not learnt."
+    from tokenizers.processors import TemplateProcessing
+    own = load_tokenizer("tiny")
+    own.backend_tokenizer.post_processor = TemplateProcessing(single="<|pad|> $A", special_tokens=[("<|pad|>", 1)])
+    ids, mask = format_chat([say("user", "Q"), say("assistant", "A")]*2, own)
+    assert ids[0] == 1 and ids.count(1) == 1 and mask[0] == 0 and prompt_chat([say("user", "Q")], own)[0] == 1
+
+
+def test_a_slow_tokenizer_is_refused():
+    with pytest.raises(ValueError, match="object is no fast tokenizer: load one with load_tokenizer"): encode_literally(object(), ["a"])

@@ -31,16 +31,10 @@ SMALL = MAIN.replace("import sys;", "import sys; from ftlib.tasks import TASKS; 
 def repos(tmp_path_factory): return madeup.repositories(tmp_path_factory.mktemp("repos"))
 
 
-def serve(hub, repos, without=(), **access):
-    for name, (revision, where) in repos.items():
-        if name not in without: hub.add(name, where, kind="dataset", revision=revision, **access)
-    hub.raw |= madeup.raw_files()
-
-
 @pytest.fixture
 def hub(repos):
     with Hub() as server:
-        serve(server, repos)
+        madeup.serve(server, repos)
         yield server
 
 
@@ -79,7 +73,7 @@ def everything(repos, tmp_path_factory):
     "Two runs for all tasks: (home, first, second, what was fetched in each)."
     home = tmp_path_factory.mktemp("all")/"home"
     with Hub() as hub:
-        serve(hub, repos)
+        madeup.serve(hub, repos)
         first, one = run(hub, home, "download"), len(fetched(hub))
         second, two = run(hub, home, "download"), len(fetched(hub)) - one
         yield home, first, second, one, two
@@ -195,7 +189,7 @@ def ended(repos, tmp_path_factory):
     for name, (words, how, *_) in sorted(CASES.items(), key=lambda case: "out of order" not in case[0]):
         hub, home = Hub().__enter__(), homes/re.sub(r"\W+", "-", name)
         access = {"token": "the-right-one"} if how in ("token", "right token") else {"gated": True} if how == "gated" else {}
-        serve(hub, repos, without=[WITHOUT.get(how)] if isinstance(how, str) else (), **access)
+        madeup.serve(hub, repos, without=[WITHOUT.get(how)] if isinstance(how, str) else (), **access)
         if isinstance(how, dict):
             for path, fault in how.items(): hub.fail(path, methods=("GET",), **fault)
         if how == "gone": hub.__exit__()
@@ -259,7 +253,7 @@ def test_the_next_run_completes_it(name, ended):
 def test_killed_at_any_moment(repos, tmp_path):
     "The hub is slow; the process is killed at one moment after another, and the last run completes what they began, asking for no byte twice."
     with Hub() as hub:
-        serve(hub, repos)
+        madeup.serve(hub, repos)
         big = b"".join(b"Line %d\n" % i for i in range(9000)) + b"\n1\n\n" + b"\n".join(b"Line %d of a song" % i for i in range(14)) + b"\n"
         place = next(p for p in hub.raw if p.endswith("sonnets.txt"))
         hub.raw[place] = big
@@ -285,7 +279,7 @@ def test_killed_at_any_moment(repos, tmp_path):
 
 def test_interrupted_from_the_keyboard(repos, tmp_path):
     with Hub() as hub:
-        serve(hub, repos)
+        madeup.serve(hub, repos)
         hub.fail("sonnets.txt", pause=4)
         client = start(hub, tmp_path/"home", "download", "sonnets")
         part = tmp_path/"home"/"data"/"full"/"sonnets"/"sonnets.txt.incomplete"
@@ -298,7 +292,7 @@ def test_interrupted_from_the_keyboard(repos, tmp_path):
 def test_two_at_once(repos, tmp_path):
     "Two processes that want the same raw file share it."
     with Hub() as hub:
-        serve(hub, repos)
+        madeup.serve(hub, repos)
         hub.fail("sonnets.txt", pause=0.2)
         both = [start(hub, tmp_path/"home", "download", "sonnets") for _ in range(2)]
         ended = [finish(client) for client in both]

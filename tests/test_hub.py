@@ -79,8 +79,7 @@ def repos(tmp_path_factory):
 def serve(hub, repos, **access):
     folder, _, sets = repos
     hub.add(MODEL, folder/"model", **access)
-    for name, (revision, where) in sets.items(): hub.add(name, where, kind="dataset", revision=revision, **access)
-    hub.raw |= madeup.raw_files()
+    madeup.serve(hub, sets, **access)
 
 
 @pytest.fixture

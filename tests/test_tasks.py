@@ -7,6 +7,7 @@ from pathlib import Path
 
 import madeup
 import pytest
+from damage import damaged, damages
 from ftlib.data import COLUMNS as KINDS
 from ftlib.data import DataError
 from ftlib.tasks import SPLITS, TASKS, carve, default_source, find_split, load_task, marks, places
@@ -29,12 +30,7 @@ REAL = {                                             # rows of ../shared/data; N
 each_task = pytest.mark.parametrize("name", TASKS)
 
 
-@pytest.fixture(autouse=True)
-def nothing_is_left_out_quietly():
-    "A warning is an error here, unless a test expects it."
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        yield
+pytestmark = pytest.mark.filterwarnings("error::UserWarning")      # nothing is left out quietly
 
 
 def features(rows): return list(rows.features)
@@ -471,7 +467,6 @@ FRAMES = words_of("Claim Evidence Reasoning Rated because speaker about job stat
                   " barely true false half mostly pants fire " + " ".join(factcheck.RATINGS))
 PIECES = [b"", b"\t", b"\n", b"\r", b'"', b",", b"\xff", b"\xef\xbb\xbf", b"\0", b"{", b"]", b"null", b"x"*300, b"true", b"[[", b"\\ud800", b"-1", b"99999", b"\xe2\x80\xa8"]
 LINES = ["as it is", "crlf", "mark", "empty line", "no last line end", "a field fewer", "a field more", "twice", "huge", "turned round"]
-damages = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 12), st.sampled_from(PIECES)), max_size=3)
 
 
 def relined(data, how, at):
@@ -521,14 +516,11 @@ def check_rows(what, rows, kind, data):
 
 @pytest.mark.parametrize("what", READERS)
 @quick
-@given(damages, st.sampled_from(LINES), st.floats(0, 1))
+@given(damages(PIECES), st.sampled_from(LINES), st.floats(0, 1))
 def test_a_damaged_file_is_refused_or_read_right(tmp_path_factory, what, damage, how, at):
     "Lines are changed, bytes are cut out and others put in: what comes out is an error that names the file and the place, or rows with nothing impossible."
     file, data, reader, kind = READERS[what]
-    data = relined(data, how, at)
-    for where, length, piece in damage:
-        place = int(where*len(data))
-        data = data[:place] + piece + data[place + length:]
+    data = damaged(relined(data, how, at), damage)
     folder = tmp_path_factory.getbasetemp()/what.replace(" ", "-")
     (folder/"train-articles").mkdir(parents=True, exist_ok=True)
     (folder/"train-articles"/"article7001.txt").write_bytes(ARTICLE.encode())

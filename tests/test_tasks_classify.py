@@ -6,6 +6,7 @@ import warnings
 from collections import Counter
 
 import pytest
+from damage import damaged, damages, rows_or_none
 from ftlib.data import DataError, canonical, leaks, normalise
 from ftlib.tasks import load_task, paraphrase, propaganda, sentiment
 from ftlib.tasks.paraphrase import pair_key, read_paraphrase, unquoted
@@ -29,12 +30,7 @@ READ = {propaganda: read_propaganda, sentiment: read_sentiment, paraphrase: read
 each = pytest.mark.parametrize("module", NAMES, ids=lambda module: module.__name__.split(".")[-1])
 
 
-@pytest.fixture(autouse=True)
-def nothing_is_left_out_quietly():
-    "A warning is an error here, unless a test expects it."
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        yield
+pytestmark = pytest.mark.filterwarnings("error::UserWarning")      # nothing is left out quietly
 
 
 def table(module, path, **options): return canonical("classify", READ[module](path, **options), module.LABELS)
@@ -426,23 +422,16 @@ PIECES = [b"", b"\t", b"\n", b"\r", b'"', b'""', b"\xff", b"\xef\xbb\xbf", b"\0"
 
 @each
 @quick
-@given(damage=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 12), st.sampled_from(PIECES)), min_size=1, max_size=3))
+@given(damage=damages(PIECES, min_size=1))
 def test_a_damaged_file_is_refused_or_read_right(tmp_path_factory, module, damage):
     "Cut out bytes and put others in: what comes out is an error that names the file and the place, or rows with nothing impossible in them."
     folder = tmp_path_factory.getbasetemp()
     if module is propaganda: path = spans(folder, span("glorious"), span("Never.", "Slogans"), span("miller?\nNot we", article=8))
     else: path = course(folder/"train.csv", module, *COURSE[module])
     data = path.read_bytes()
-    for where, length, piece in damage:
-        at = int(where*len(data))
-        data = data[:at] + piece + data[at + length:]
+    data = damaged(data, damage)
     path.write_bytes(data)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try: rows = list(READ[module](path))
-        except DataError as error:
-            assert re.match(re.escape(str(path)) + r"(:\d+: |: )", str(error)) and "\n" not in str(error)
-            return
+    if (rows := rows_or_none(READ[module], path, r"(:\d+: |: )")) is None: return
     text = data.decode("utf-8-sig")
     for row in rows:
         assert list(row) == COLUMNS and row["label"] in NAMES[module] and row["id"] and row["text"].strip()
