@@ -48,6 +48,7 @@ POOLING = ("last", "mean")
 
 class Classifier(nn.Module):
     "A causal language model with its final hidden states pooled and scored: logits = W pool(h)."
+    modules_to_save = ("score",)    # adapters train it and save it along, as peft does
     def __init__(self,
         model:nn.Module,        # GPT2LM or any transformers causal LM; used in place, not copied
         num_labels:int,         # k
