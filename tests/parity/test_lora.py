@@ -6,7 +6,7 @@ import torch
 from models import MODELS, build, random_rows, ragged_pairs
 
 from ftlib.logps import completion_nll, forward
-from ftlib.lora import LoRAConfig, add_lora, load_lora, lora_disabled, lora_layers, merge_lora, save_lora, unmerge_lora
+from ftlib.lora import LoRAConfig, add_lora, load_lora, lora_layers, merge_lora, save_lora, unmerge_lora
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 TARGETS = {"gpt2": {"attention": ["c_attn"], "all": ["c_attn", "c_proj", "c_fc"], "embedding": ["wte", "c_attn"]},
