@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 from typing import Annotated, Optional
 import typer
-from .settings import CHOICES, UnknownName, load_env, load_settings, unknown
+from .files import load_env
+from .settings import CHOICES, UnknownName, load_settings, unknown
 
 # %% ../nbs/16_cli.ipynb #09361ee4
 USAGE, EXPECTED = (UnknownName,), (ValueError, OSError, KeyError, ImportError)

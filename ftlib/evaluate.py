@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'JOBS', 'scoring_split', 'score_classifier', 'Run', 'set_dropout', 'new_classifier', 'Job', 'classify_job',
-           'sft_job', 'answers_of', 'asked', 'train_run', 'headline', 'save_model', 'pairs_of', 'write_report',
-           'load_run', 'evaluate', 'check_kind', 'score_run', 'check_labels', 'training_rows']
+           'sft_job', 'answers_of', 'asked', 'train_run', 'headline', 'pairs_of', 'write_report', 'load_run',
+           'evaluate', 'check_kind', 'score_run', 'check_labels', 'training_rows']
 
 # %% ../nbs/14_evaluate.ipynb #5fc0746c
 import json, warnings
@@ -15,10 +15,11 @@ from functools import partial
 from pathlib import Path
 import numpy as np
 import torch
-from .classify import Classifier, class_weights, classify_batches, classify_step, head_only, predict
-from .data import atomic_file, load_tokenizer
+from .adapters import adapter_config, add_adapter, open_model, save_model, start_model
+from .classify import Classifier, class_weights, classify_batches, classify_step, predict
+from .data import atomic_file
 from .completions import READINGS, score_completions
-from .gpt2 import checkpoint_folder, load_model, read_config
+from .frozen import count_parameters
 from .metrics import classification_report, majority_baseline
 from .settings import Settings, load_settings, set_seed, unknown
 from .sft import SFTStream, sft_batches, sft_loss
@@ -75,11 +76,11 @@ def set_dropout(
 def new_classifier(settings:Settings, labels:list)->tuple:
     "(classifier, tokenizer): a head of zeros on the settings' model, frozen as `adapter` says."
     set_seed(settings.seed)
-    model, tokenizer = load_model(settings.model, settings.device)
+    model, tokenizer = start_model(settings.model, settings.device)
     set_dropout(model, settings.dropout)
     classifier = Classifier(model, len(labels), settings.pooling, labels=labels).to(model.device)
     torch.nn.init.zeros_(classifier.score.weight)
-    return head_only(classifier) if settings.adapter == "head" else classifier, tokenizer
+    return add_adapter(classifier, settings), tokenizer
 
 # %% ../nbs/14_evaluate.ipynb #ee3c2ca6
 @dataclass
@@ -105,16 +106,15 @@ def classify_job(settings:Settings, rows, held)->Job:
 # %% ../nbs/14_evaluate.ipynb #fa6239f6
 def sft_job(settings:Settings, rows, held)->Job:
     "A language model on completions; its report holds the one of the model it started from."
-    if settings.adapter != "none": raise unknown("adapter of sft:", settings.adapter, ["none"])
     set_seed(settings.seed)
-    model, tokenizer = load_model(settings.model, settings.device)
+    model, tokenizer = start_model(settings.model, settings.device)
     read = {"batch_size": settings.batch_size, "max_length": settings.max_length, "seed": settings.seed}
     batches = (SFTStream if settings.stream else sft_batches)(rows, tokenizer, **read)
     score = lambda model, **kw: score_completions(model, tokenizer, held, max_length=settings.max_length, **kw)
     whole = partial(score, task=settings.experiment.split(".")[-1], known=answers_of(rows), **asked(asdict(settings)))
     untrained = whole(model)
     set_dropout(model, settings.dropout)
-    return Job(model, tokenizer, batches, sft_loss, lambda model: {"held_out_nats": score(model)["nats_per_token"]},
+    return Job(add_adapter(model, settings), tokenizer, batches, sft_loss, lambda model: {"held_out_nats": score(model)["nats_per_token"]},
                lambda model: whole(model) | {"untrained": untrained})
 
 def answers_of(rows)->list|None:
@@ -138,12 +138,14 @@ def train_run(
     "Load the task, train, score, and leave a run folder that `load_run` and `evaluate` open."
     objective, _, task = settings.experiment.partition(".")
     if objective not in JOBS: raise unknown("objective", objective, JOBS)
+    adapter_config(settings)                               # a bad option is told before any work
     rows = load_task(task, "train", settings.source, streaming=getattr(settings, "stream", False))
     split, held = scoring_split(task, settings.source, split)
     job = JOBS[objective](settings, rows, held)
     history = fit(job.model, job.batches, job.step, settings, out=out, resume=resume, probe=job.probe,
-                  save=partial(save_model, tokenizer=job.tokenizer))
+                  save=partial(save_model, tokenizer=job.tokenizer, base=settings.model))
     report = {"task": task, "split": split, "source": str(settings.source)} | job.report(job.model)
+    report["trainable"], report["parameters"] = count_parameters(job.model)
     if out: write_report(Path(out), history, report)
     return Run(job.model, job.tokenizer, asdict(settings), history, report)
 
@@ -151,12 +153,6 @@ def train_run(
 def headline(report:dict)->dict:
     "The numbers of a report that make a curve, under names that no training step uses."
     return {"held_out_accuracy": report["accuracy"], "held_out_macro_f1": report["f1"]["macro"]}
-
-def save_model(model, folder, tokenizer):
-    "The checkpoint of a run: model and tokenizer."
-    if isinstance(model, Classifier): return model.save_pretrained(folder, tokenizer)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
 
 def pairs_of(table)->tuple:
     "(y_true, y_pred) ids that a confusion matrix (k, k) counts."
@@ -185,12 +181,9 @@ def load_run(
     if folder.is_dir(): recover(folder/"checkpoint")
     if (folder/"settings.json").is_file() and not (folder/"checkpoint").is_dir():
         raise FileNotFoundError(f"{folder} is a run without a checkpoint yet: go on with --resume")
-    where = folder/"checkpoint" if (folder/"checkpoint").is_dir() else checkpoint_folder(name)
     kept = folder/"settings.json"
     settings = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
-    kinds = read_config(where).get("architectures") or [""]
-    if not kinds[0].endswith("ForSequenceClassification"): return Run(*load_model(where, device), settings)
-    return Run(Classifier.from_pretrained(where, device=device), load_tokenizer(where), settings)
+    return Run(*open_model(name, device), settings)
 
 # %% ../nbs/14_evaluate.ipynb #2090d2b4
 def evaluate(
@@ -230,7 +223,7 @@ def score_run(run:Run, task:str, rows, known, checkpoint)->dict:
         return score_classifier(run.model, run.tokenizer, rows, known["label"] if known is not None else None, **read)
     score = partial(score_completions, rows=rows, task=task, known=answers_of(known), **read, **asked(run.settings))
     report = score(run.model, run.tokenizer)
-    try: return report | ({"untrained": score(*load_model(run.settings["model"]))} if "model" in run.settings else {})
+    try: return report | ({"untrained": score(*start_model(run.settings["model"]))} if "model" in run.settings else {})
     except OSError as error: warnings.warn(f"the scores before the training are left out: {error}")
     return report
 

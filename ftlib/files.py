@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MAX_LINE', 'MANIFEST', 'DataError', 'read_lines', 'read_tsv', 'read_jsonl', 'read_csv', 'read_parquet', 'atomic_file',
-           'alone', 'write_manifest', 'read_manifest']
+           'alone', 'write_manifest', 'read_manifest', 'load_env']
 
 # %% ../nbs/01_files.ipynb #06e2534f
 import csv, json, os
@@ -161,3 +161,14 @@ def read_manifest(folder:str|Path)->dict|None:
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
         facts = json.loads((folder/MANIFEST).read_text(encoding="utf-8"))
         if all((folder/name).stat().st_size == size for name, size in facts["files"].items()): return facts
+
+# %% ../nbs/01_files.ipynb #bf79c9bc
+def load_env(
+    path:str|Path=".env", # lines NAME=value, such as WANDB_API_KEY=…; no such file is fine
+)->list[str]:             # the names it set; the values are never shown
+    "Puts the keys of a .env file into the environment where they are not set already."
+    import dotenv
+    if not Path(path).is_file(): return []
+    before = set(os.environ)
+    dotenv.load_dotenv(path, override=False)
+    return sorted(set(os.environ) - before)

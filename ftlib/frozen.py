@@ -54,10 +54,10 @@ def put_module(model:nn.Module, name:str, new:nn.Module)->nn.Module:
     setattr(model.get_submodule(parent), last, new)
     return new
 
-# %% ../nbs/08_frozen.ipynb #ba9e9814
+# %% ../nbs/08_frozen.ipynb #1a3c804f
 def base_sample(lm:nn.Module, names)->dict:
     "A few numbers of some frozen weights, by name: enough to tell one base model from another."
-    state = dict(lm.named_parameters())
+    state = {n.replace(".base_layer.", "."): p for n, p in lm.named_parameters()}
     return {n: state[n].detach().flatten()[:6].float().tolist() for n in names if n in state}
 
 def check_base(lm:nn.Module, sample:dict, folder):

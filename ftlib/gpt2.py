@@ -217,6 +217,9 @@ def save_pretrained(self:GPT2LM, folder:str|Path):
     "Write config.json and model.safetensors, each whole or not at all; transformers opens the folder."
     from safetensors import SafetensorError
     from safetensors.torch import save_file
+    with torch.device("meta"), Undrawn(): plain = type(self)(self.config).state_dict()
+    strange = sorted(self.state_dict().keys() ^ plain.keys())
+    if strange: raise ValueError(f"transformers would not read {strange[0]}: save the adapter alone, or merge it first")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     state = {k: v.contiguous() for k, v in self.state_dict().items()}

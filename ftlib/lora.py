@@ -130,7 +130,7 @@ def update_tensors(n:str, layer:LoRALayer, name:str)->dict:
     there = {"A": update.A, "B": update.whole_B()} | ({} if update.m is None else {"m": update.m})
     return {f"{PREFIX}{n}.{names[part]}": t for part, t in there.items()}
 
-# %% ../nbs/08_lora.ipynb #899c0897
+# %% ../nbs/08_lora.ipynb #8390fd5f
 def peft_config(model, layers:dict, name:str, base)->dict:
     "adapter_config.json of an adapter {layer's name: layer}."
     lm, updates = language_model(model), {n: layer.updates[name] for n, layer in layers.items()}
@@ -155,7 +155,7 @@ def save_lora(model, folder:str|Path, name:str|None=None, base=None):
     if any(layer.merged for layer in layers.values()): raise ValueError("the adapter is merged: unmerge_lora before it is saved")
     tensors = {k: t for n, layer in layers.items() for k, t in update_tensors(n, layer, name).items()} | head_tensors(model)
     notes = {"config": asdict(next(iter(layers.values())).updates[name].config),
-             "base": base_sample(language_model(model), layers)}
+             "base": base_sample(language_model(model), [f"{n}.weight" for n in layers][:4])}
     write_adapter(folder, FILES, tensors, peft_config(model, layers, name, base), notes)
 
 # %% ../nbs/08_lora.ipynb #b8713fe9

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from fastcore.basics import patch
-from .settings import load_env
+from .files import load_env
 
 # %% ../nbs/04_runs.ipynb #9da2318a
 def _sync(path:Path):

@@ -8,7 +8,8 @@ import subprocess
 import sys
 
 import pytest
-from ftlib.settings import (EXPERIMENTS, RULES, ClassifySettings, Settings, UnknownName, attempt, check_value, load_env, load_settings,
+from ftlib.files import load_env
+from ftlib.settings import (EXPERIMENTS, RULES, ClassifySettings, Settings, UnknownName, attempt, check_value, load_settings,
                             nearest, parse_value, pick_device, profile_name, read_settings, resource, set_seed, unknown)
 
 
