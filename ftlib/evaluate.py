@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['KINDS', 'JOBS', 'scoring_split', 'score_classifier', 'Run', 'set_dropout', 'new_classifier', 'Job', 'classify_job',
            'sft_job', 'answers_of', 'asked', 'train_run', 'headline', 'pairs_of', 'write_report', 'load_run',
-           'evaluate', 'check_kind', 'score_run', 'check_labels', 'training_rows']
+           'evaluate', 'check_kind', 'score_run', 'sizes', 'check_labels', 'training_rows']
 
 # %% ../nbs/14_evaluate.ipynb #5fc0746c
 import json, warnings
@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 import numpy as np
 import torch
-from .adapters import adapter_config, add_adapter, open_model, save_model, start_model
+from .adapters import adapter_config, add_adapter, open_model, save_model, start_model, train_head
 from .classify import Classifier, class_weights, classify_batches, classify_step, predict
 from .data import atomic_file
 from .completions import READINGS, score_completions
@@ -114,7 +114,8 @@ def sft_job(settings:Settings, rows, held)->Job:
     whole = partial(score, task=settings.experiment.split(".")[-1], known=answers_of(rows), **asked(asdict(settings)))
     untrained = whole(model)
     set_dropout(model, settings.dropout)
-    return Job(add_adapter(model, settings), tokenizer, batches, sft_loss, lambda model: {"held_out_nats": score(model)["nats_per_token"]},
+    return Job(add_adapter(model, settings), tokenizer, batches, sft_loss,
+               lambda model: {"held_out_nats": score(model)["nats_per_token"]},
                lambda model: whole(model) | {"untrained": untrained})
 
 def answers_of(rows)->list|None:
@@ -145,7 +146,7 @@ def train_run(
     history = fit(job.model, job.batches, job.step, settings, out=out, resume=resume, probe=job.probe,
                   save=partial(save_model, tokenizer=job.tokenizer, base=settings.model))
     report = {"task": task, "split": split, "source": str(settings.source)} | job.report(job.model)
-    report["trainable"], report["parameters"] = count_parameters(job.model)
+    report |= sizes(job.model, settings.adapter)
     if out: write_report(Path(out), history, report)
     return Run(job.model, job.tokenizer, asdict(settings), history, report)
 
@@ -205,7 +206,7 @@ def evaluate(
     split, rows = scoring_split(task, source, split)
     rows = rows.select(range(min(n or len(rows), len(rows))))
     report = score_run(run, task, rows, training_rows(task, source), checkpoint)
-    return {"task": task, "split": split, "source": str(source)} | report
+    return {"task": task, "split": split, "source": str(source)} | report | sizes(run.model, run.settings.get("adapter"))
 
 # %% ../nbs/14_evaluate.ipynb #e8aa4116
 def check_kind(checkpoint, objective:str, task:str):
@@ -226,6 +227,12 @@ def score_run(run:Run, task:str, rows, known, checkpoint)->dict:
     try: return report | ({"untrained": score(*start_model(run.settings["model"]))} if "model" in run.settings else {})
     except OSError as error: warnings.warn(f"the scores before the training are left out: {error}")
     return report
+
+def sizes(model, adapter)->dict:
+    "How many numbers were trained, and of how many."
+    if adapter == "head": train_head(model)                # saved, it looks like a model that was trained as a whole
+    return dict(zip(("trainable", "parameters"), count_parameters(model)))
+
 
 # %% ../nbs/14_evaluate.ipynb #ad157b0a
 def check_labels(model:Classifier, rows, checkpoint, task:str):

@@ -88,7 +88,7 @@ def lora_disabled(model:nn.Module):
         for layer, on in before: layer.on = on
         for layer in merged: layer.merge()
 
-# %% ../nbs/08_lora.ipynb #3f37570a
+# %% ../nbs/08_lora.ipynb #c9df0089
 def check_shared(lm:nn.Module):
     "Refuse to merge into a weight that another layer uses too."
     users = {}
@@ -96,9 +96,11 @@ def check_shared(lm:nn.Module):
         for p in m._parameters.values(): users.setdefault(id(p), []).append(n.removesuffix(".base_layer"))
     for n, layer in lora_layers(lm).items():
         others = [o for o in users[id(layer.weight)] if o != n]
-        if layer.active and others: raise ValueError(f"{n} shares its weight with {others[0]}, which a merge would change too: "
-                                                     "keep the adapter as it is, or leave the tied layers out of `targets`")
+        if layer.active and others:
+            raise ValueError(f"{n} shares its weight with {others[0]}, which a merge would change too: "
+                             "keep the adapter as it is, or leave the tied layers out of `targets`")
 
+# %% ../nbs/08_lora.ipynb #2e91d462
 def merge_lora(model:nn.Module, unload:bool=False)->nn.Module:
     "Write the active adapter into the weights, which then cost nothing extra; `unload` puts the plain layers back for good."
     layers = wrapped(model)
@@ -132,13 +134,14 @@ def update_tensors(n:str, layer:LoRALayer, name:str)->dict:
     there = {"A": update.A, "B": update.whole_B()} | ({} if update.m is None else {"m": update.m})
     return {f"{PREFIX}{n}.{names[part]}": t for part, t in there.items()}
 
-# %% ../nbs/08_lora.ipynb #e59ebe9b
+# %% ../nbs/08_lora.ipynb #3c867db3
 def peft_config(model, layers:dict, name:str, base)->dict:
     "adapter_config.json of an adapter {layer's name: layer}."
     ranks, c = {n: len(layer.updates[name].A) for n, layer in layers.items()}, next(iter(layers.values())).updates[name].config
     r, alpha = min(ranks.values()), lambda rank: c.scale*(math.sqrt(rank) if c.rslora else rank)
     other = {n: rank for n, rank in ranks.items() if rank != r}
-    return {"peft_type": "LORA", "task_type": "SEQ_CLS" if heads(model) else "CAUSAL_LM", "bias": "none", "inference_mode": True,
+    return {"peft_type": "LORA", "task_type": "SEQ_CLS" if heads(model) else "CAUSAL_LM", "bias": "none",
+            "inference_mode": True,
             "base_model_name_or_path": base or getattr(language_model(model).config, "_name_or_path", None) or None,
             "r": r, "lora_alpha": alpha(r), "lora_dropout": c.dropout, "use_rslora": c.rslora, "use_dora": c.dora,
             "target_modules": sorted(layers) if isinstance(c.targets, str) else c.targets or endings(layers),
@@ -151,19 +154,21 @@ def save_lora(model, folder:str|Path, name:str|None=None, base=None):
     name = name or next((layer.active for layer in wrapped(model) if layer.active), None)
     layers = {n: layer for n, layer in lora_layers(model).items() if name in layer.updates}
     if not layers: raise unknown("adapter", name, lora_names(model))
-    if any(layer.merged for layer in layers.values()): raise ValueError("the adapter is merged: unmerge_lora before it is saved")
+    if any(layer.merged for layer in layers.values()):
+        raise ValueError("the adapter is merged: unmerge_lora before it is saved")
     tensors = {k: t for n, layer in layers.items() for k, t in update_tensors(n, layer, name).items()} | head_tensors(model)
     notes = {"config": asdict(next(iter(layers.values())).updates[name].config),
              "base": base_sample(language_model(model), [f"{n}.weight" for n in layers][:4])}
     write_adapter(folder, FILES, tensors, peft_config(model, layers, name, base), notes)
 
-# %% ../nbs/08_lora.ipynb #b0e7dda7
+# %% ../nbs/08_lora.ipynb #31056eac
 REFUSED = {"bias": (None, "none"), "lora_bias": (None, False), "target_parameters": (None, []), "use_qalora": (None, False),
-           "trainable_token_indices": (None,), "alora_invocation_tokens": (None,), "arrow_config": (None,)}  # what may stand there
+           "trainable_token_indices": (None,), "alora_invocation_tokens": (None,), "arrow_config": (None,)}  # fine
 
 def config_of(d:dict, notes:dict, folder)->LoRAConfig:
     "The LoRAConfig of a parsed adapter_config.json; what this library does not compute is refused."
-    if d.get("peft_type") != "LORA": raise ValueError(f"{folder} holds an adapter of peft_type {d.get('peft_type')!r}, not 'LORA'")
+    if d.get("peft_type") != "LORA":
+        raise ValueError(f"{folder} holds an adapter of peft_type {d.get('peft_type')!r}, not 'LORA'")
     for key, fine in REFUSED.items():
         if d.get(key) not in fine: raise ValueError(f"{folder}: {key} = {d[key]!r} is not computed here, only {fine[-1]!r}")
     if "config" in notes: return LoRAConfig(**notes["config"])

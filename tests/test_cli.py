@@ -234,7 +234,10 @@ def test_sft_trains_scores_and_answers(ftlib, tmp_path):
 
 @pytest.mark.parametrize("words, part", [
     (("train", "sft", "liar"), "unknown task of sft: 'liar'"), (("train", "classify", "gsm8k"), "unknown task of classify: 'gsm8k'"),
-    (("train", "sft", "gsm8k", "--adapter", "head"), "unknown adapter of sft: 'head'"), (("train", "sft", "gsm8k", "--set", "answers=-1"), "answers = -1 is out of range")])
+    (("train", "sft", "gsm8k", "--adapter", "loar"), "unknown adapter 'loar' (did you mean 'lora'?)"),
+    (("train", "sft", "gsm8k", "--adapter", "lora", "--set", "lora=r=0"), "r = 0 must be a whole number"),
+    (("train", "classify", "fever", "--adapter", "reft", "--set", "reft=kind=lorft"), "did you mean 'loreft'?"),
+    (("train", "classify", "fever", "--adapter", "lora", "--set", "lora=targets=q_proj"), "there are c_attn, c_fc, c_proj"), (("train", "sft", "gsm8k", "--set", "answers=-1"), "answers = -1 is out of range")])
 def test_mistakes_with_sft_get_one_sentence(ftlib, words, part):
     code, _, err = ftlib(*words)
     assert code in (1, 2) and part in one_sentence(err)

@@ -3,7 +3,7 @@ import pytest
 import torch
 from models import MODELS, build, ragged_pairs
 
-from ftlib.interventions import COMPONENTS, KINDS
+from ftlib.interventions import COMPONENTS, KINDS, two_edits
 from ftlib.logps import completion_nll, forward
 from ftlib.reft import ReFTConfig, add_reft, parse_positions, reft_of
 
@@ -27,7 +27,7 @@ def pyreft_model(name, config):
     more = {"act_fn": config.act} if config.act else {}
     spots = [{"layer": i, "component": config.component, "low_rank_dimension": config.rank,
               "intervention": make(embed_dim=d, low_rank_dimension=config.rank, dtype=torch.float32, add_bias=config.bias, **more)}
-             for i in list(range(LAYERS))*(1 + config.both)]
+             for i in list(range(LAYERS))*(1 + two_edits(config))]
     model = pyreft.get_reft_model(base, pyreft.ReftConfig(representations=spots))
     g = torch.Generator().manual_seed(5)
     with torch.no_grad():
@@ -47,7 +47,7 @@ def edits_of(model):
 def carry(theirs, ours, config):
     "pyreft's parameters, those of the reflections and their base too, into our edits."
     edits = edits_of(theirs)
-    for j in range(1 + config.both):
+    for j in range(1 + two_edits(config)):
         for i, site in enumerate(reft_of(ours).sites):
             peer = torch.nn.Module.state_dict(edits[j*LAYERS + i])
             mine = site.edits[j]
@@ -72,7 +72,7 @@ def one(theirs, config, row):
     ids, p = row
     first, last = parse_positions(config.positions)
     spots = [pyreft.dataset.get_intervention_locations(last_position=p, first_n=min(first, p//2), last_n=min(last, p//2), share_weights=config.tied,
-                                                       num_interventions=LAYERS*(1 + config.both))]
+                                                       num_interventions=LAYERS*(1 + two_edits(config)))]
     if not spots[0][0]: return theirs.model(input_ids=ids[None]).logits
     where = {"sources->base": (None, [[s] for s in spots[0]])}
     return theirs({"input_ids": ids[None]}, unit_locations=where)[1].logits
@@ -103,7 +103,7 @@ def compare_gradients(ours, theirs, config, side):
     close(total/n, loss)
     loss.backward()
     seen = 0
-    for j in range(1 + config.both):
+    for j in range(1 + two_edits(config)):
         for i, site in enumerate(reft_of(ours).sites):
             peer = dict(edits_of(theirs)[j*LAYERS + i].named_parameters())
             for k, p in site.edits[j].named_parameters():
