@@ -116,7 +116,7 @@ def read_reft(folder:str|Path, given:dict)->tuple:
     except (TypeError, ValueError) as e:
         raise ValueError(f"{folder}: {str(e).removeprefix('ReFTConfig.__init__() ')}") from None
 
-# %% ../nbs/09_reft.ipynb #1151fbad
+# %% ../nbs/09_reft.ipynb #7c38c53c
 def load_reft(
     model:nn.Module,      # GPT2LM, any transformers causal LM, or a Classifier; changed in place
     folder:str|Path,      # written by `save_reft` or by pyreft
@@ -126,7 +126,7 @@ def load_reft(
     config, tensors, notes = read_reft(folder, given)
     check_base(language_model(model), notes.get("base", {}), folder)
     trained = [p for p in model.parameters() if p.requires_grad]
-    add_reft(model, config)
+    with torch.random.fork_rng(devices=[]): add_reft(model, config)
     try:
         kept = {k: tensors.pop(k) for k in list(tensors) if k in head_tensors(model)}
         put_edits(model, tensors, folder)
@@ -157,11 +157,12 @@ def read_pyreft(folder)->tuple:
     return {"kind": kinds.pop(), "component": components.pop(), "layers": layers, "rank": rank, "tied": not both,
             "bias": any(k.endswith("proj_layer.bias") for k in tensors)}, tensors, {}
 
-# %% ../nbs/09_reft.ipynb #73ad149d
+# %% ../nbs/09_reft.ipynb #13f0529a
 def read_bin(path:Path)->dict:
     "pyreft's tensors of one intervention under our names; R is what its reflections make, where it saved those."
     if not path.is_file(): raise FileNotFoundError(f"{path.parent} lacks {path.name}")
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    try: state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as e: raise ValueError(f"{path} holds more than tensors, or is damaged") from e
     parts = {k: state.pop(f"rotate_layer.parametrizations.weight.{k}", None) for k in ("0.base", "original")}
     if parts["original"] is not None:
         layer = rotation(*parts["original"].shape)
