@@ -99,7 +99,6 @@ def attaching(rounds):
         peer, own = pair(GPT2_124M)
         out["ftlib"].append(1e3*seconds(lambda: add_lora(own, LoRAConfig(r=2))))
         out["peft"].append(1e3*seconds(lambda: get_peft_model(peer, LoraConfig(r=2, fan_in_fan_out=True))))
-        del peer, own
         gc.collect()
     return {who: quartiles(ms) for who, ms in out.items()}
 

@@ -14,7 +14,11 @@ GPU |= {("sampling_cuda", case): f"sampling, {what}" for case, what in {
     "small, batch 16, float32": "small, 16 prompts, float32", "124M, batch 1, bfloat16": "124M, 1 prompt, bfloat16",
     "124M, 8x8, float32": "124M, 8 prompts × 8 samples, float32", "124M, 8x8, bfloat16": "124M, 8 prompts × 8 samples, bfloat16",
     "124M, 64x8, bfloat16": "124M, 64 prompts × 8 samples, bfloat16"}.items()}
-TASKS = {"fever": "FEVER twin, 3 labels", "liar": "LIAR twin, 6 labels"}
+TASKS = {"propaganda": "propaganda twin, 14 labels", "liar": "LIAR twin, 6 labels", "fever": "FEVER twin, 3 labels"}
+WAYS = {"none": "whole model", "head": "head", "lora": "LoRA, r = 2", "reft": "LoReFT, rank 4"}
+STEPS = {("LoRA", "GPT2LM, ours"): "LoRA on `c_attn`, r = 8", ("LoRA", "GPT-2, ours"): "the same, transformers' GPT-2 in our loop",
+         ("LoRA", "Qwen2, ours"): "LoRA on q and v, r = 8, Qwen2 in our loop", ("LoReFT", "GPT2LM, ours"): "LoReFT, rank 4, f1+l1, tied",
+         ("LoReFT", "GPT-2, ours"): "the same, transformers' GPT-2 in our loop", ("LoReFT", "Qwen2, ours"): "the same, Qwen2 in our loop"}
 
 
 def load(name): return json.loads((RESULTS/f"{name}.json").read_text(encoding="utf-8"))
@@ -45,17 +49,29 @@ def gpu():
                f"| {share(own)} ({share(peer)}) | {own['peak_mb']:.0f} ({peer['peak_mb']:.0f}) |")
 
 
+def adapters():
+    "One line a model and adapter: a step of ours and of peft or pyreft on a model of the same kind."
+    yield "| a step of | peft or pyreft, s | ftlib, s | times faster | peak memory, MB (theirs) |"
+    yield "|---|--:|--:|--:|--:|"
+    for (case, who), what in STEPS.items():
+        times = load("adapters")["cases"][case]["times"]
+        own, peer = times[who], times[("Qwen2" if "Qwen2" in who else "GPT-2") + (", peft" if case == "LoRA" else ", pyreft")]
+        yield (f"| {what} | {peer['median']:#.3g} | {own['median']:#.3g} | {peer['median']/own['median']:.2f} "
+               f"| {own['peak_mb']:.0f} ({peer['peak_mb']:.0f}) |")
+
+
 def learning():
-    "One line a task: accuracy before, and the accuracies of the seeds after."
-    yield "| task | before | after, seeds 0, 1, 2 | 95 % interval of seed 0 | steps | seconds |"
-    yield "|---|--:|--:|--:|--:|--:|"
+    "One line a task and way of training: accuracies of the seeds, macro-F1, and what it cost."
+    yield "| task | trained | before | after, seeds 0, 1, 2 | 95 % interval of seed 0 | macro-F1 of seed 0 | numbers | seconds | MB |"
+    yield "|---|---|--:|--:|--:|--:|--:|--:|--:|"
     for task, what in TASKS.items():
-        rows = sorted((r for r in load("learning")["rows"] if r["task"] == task), key=lambda r: r["seed"])
-        low, high = rows[0]["accuracy_ci"]
-        after = ", ".join(f"{r['accuracy']:.3f}" for r in rows)
-        yield (f"| {what} | {rows[0]['before']:.3f} | {after} | {low:.3f} – {high:.3f} "
-               f"| {rows[0]['steps']} | {statistics.median(r['seconds'] for r in rows):.0f} |")
+        for way, called in WAYS.items():
+            rows = sorted((r for r in load("learning")["rows"] if (r["task"], r["adapter"]) == (task, way)), key=lambda r: r["seed"])
+            low, high = rows[0]["accuracy_ci"]
+            after, middle = ", ".join(f"{r['accuracy']:.3f}" for r in rows), lambda key: statistics.median(r[key] for r in rows)
+            yield (f"| {what} | {called} | {rows[0]['before']:.3f} | {after} | {low:.3f} – {high:.3f} | {rows[0]['macro_f1']:.3f} "
+                   f"| {rows[0]['trainable']:,} | {middle('seconds'):.0f} | {middle('peak_mb'):.0f} |")
 
 
 if __name__ == "__main__":
-    print("\n".join([*speed(), "", *gpu(), "", *learning()]))
+    print("\n".join([*speed(), "", *gpu(), "", *adapters(), "", *learning()]))

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['class_ids', 'confusion', 'macro_f1', 'check_level', 'classification_ci', 'bootstrap_ci', 'classification_report',
-           'format_report', 'report_rows', 'majority_baseline', 'plot_confusion']
+           'format_report', 'report_rows', 'majority_baseline', 'plot_confusion', 'plot_budget']
 
 # %% ../nbs/06_metrics.ipynb #df77b44d
 import numpy as np
@@ -167,4 +167,22 @@ def plot_confusion(
         ax.text(j, i, int(table[i, j]), ha="center", va="center", fontsize=8, color=color)
     ax.set(xticks=range(k), yticks=range(k), yticklabels=labels, xlabel="predicted", ylabel="true")
     ax.set_xticklabels(labels, rotation=40, ha="right")
+    return ax
+
+# %% ../nbs/06_metrics.ipynb #b06d6e71
+def plot_budget(
+    points,            # (name, numbers trained, score, (low, high) or None); one name, one colour
+    ax=None,           # axes to draw on; None: new ones
+    label="accuracy"   # of the scores
+):                     # the axes
+    "Scores over the numbers that were trained for them."
+    import matplotlib.pyplot as plt
+    if ax is None: ax = plt.subplots(figsize=(5, 2.8), layout="constrained")[1]
+    names = list(dict.fromkeys(p[0] for p in points))
+    for name in names:
+        n, y, ends = zip(*(p[1:] for p in points if p[0] == name))
+        error = [[v - e[0] if e else 0 for v, e in zip(y, ends)], [e[1] - v if e else 0 for v, e in zip(y, ends)]]
+        ax.errorbar(n, y, error, fmt="o", ms=5, capsize=2, lw=1, color=f"C{names.index(name)}", label=name)
+    ax.set(xscale="log", xlabel="numbers trained", ylabel=label)
+    ax.legend(frameon=False, fontsize="small")
     return ax

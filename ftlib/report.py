@@ -4,13 +4,11 @@
 
 # %% auto #0
 __all__ = ['SHARES', 'REFERENCE_RATE', 'STYLE', 'STEPS', 'PROMPTS', 'STAGES', 'matrix_rate', 'Report', 'score_row',
-           'bag_of_words', 'classify_stage', 'continue_texts', 'surprise', 'generate_stage', 'Stage', 'run_demo']
+           'bag_of_words', 'classify_stage', 'adapter_stage', 'continue_texts', 'surprise', 'generate_stage', 'Stage',
+           'run_demo']
 
 # %% ../nbs/15_report.ipynb #2febfe4f
-import base64
-import html
-import io
-import time
+import base64, html, io, time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +19,7 @@ from .evaluate import new_classifier, pairs_of, score_classifier, scoring_split,
 from .generate import generate
 from .gpt2 import load_model
 from .logps import completion_logps
-from .metrics import plot_confusion
+from .metrics import plot_budget, plot_confusion
 from .settings import load_settings
 
 # %% ../nbs/15_report.ipynb #a68e7072
@@ -143,6 +141,22 @@ def classify_stage(page:Report, tasks=("fever", "liar"))->dict:
                     f"{task} after": run.report["accuracy"]}
     return reached
 
+# %% ../nbs/15_report.ipynb #ada9e151
+def adapter_stage(page:Report, task:str="fever", names={"head": "the head alone", "lora": "LoRA", "reft": "LoReFT"})->dict:
+    "Train few numbers of the embedded model in three ways: before, after, and what it cost."
+    runs = {}
+    for adapter in names:
+        settings = load_settings(f"classify.{task}", profile="cpu", adapter=adapter, max_steps=STEPS[task])
+        runs[adapter] = train_run(settings, split="test").report
+    share = lambda r: {"trained": f"{r['trainable']:,}", "of all": f"{r['trainable']/r['parameters']:.2%}"}
+    page.heading("Adapters: the same task with few numbers")
+    page.text(f"The embedded twin of {task}, {STEPS[task]} steps each; LoRA: {settings.lora}; LoReFT: {settings.reft}.")
+    before = score_row("before: one answer for all", runs["head"]["majority"]) | {"trained": "0", "of all": "0 %"}
+    page.table([before, *(score_row(names[a], r) | share(r) for a, r in runs.items())])
+    points = [(names[a], r["trainable"], r["accuracy"], r["accuracy_ci"]) for a, r in runs.items()]
+    page.plot(plot_budget(points).figure, "accuracy over the numbers trained")
+    return {f"{task} before": runs["head"]["majority"]["accuracy"]} | {f"{names[a]} after": r["accuracy"] for a, r in runs.items()}
+
 # %% ../nbs/15_report.ipynb #3672d4b9
 PROMPTS = {"a life": "Olga Linnard was born in",
            "a question": "<|user|>In which year did Tess Quinden get married?\n<|assistant|>",
@@ -200,6 +214,7 @@ class Stage:
     work:Callable
 
 STAGES = [Stage("classify", "fine-tune on the embedded FEVER and LIAR twins", classify_stage),
+          Stage("adapters", "the head, LoRA and LoReFT on the FEVER twin", adapter_stage),
           Stage("generate", "continue prompts with the embedded model", generate_stage)]
 
 # %% ../nbs/15_report.ipynb #d5b609ce
