@@ -204,7 +204,8 @@ def test_prompts_in_the_form_of_the_training(tokenizer):
 
 
 def test_an_adapter_that_does_not_fit_is_refused():
-    with pytest.raises(KeyError, match="unknown adapter of sft: 'head'"): train_run(quick("gsm8k", adapter="head"))
+    with pytest.raises(KeyError, match="unknown adapter 'loar'"): quick("gsm8k", adapter="loar")
+    with pytest.raises(ValueError, match="there are c_attn, c_fc, c_proj"): train_run(quick("gsm8k", adapter="lora", lora="targets=q_proj"))
 
 
 @pytest.mark.parametrize("task", [name for name in SFT_TASKS if name != "fever_reason"])
