@@ -8,7 +8,7 @@ __all__ = ['FILES', 'PARTS', 'REFUSED', 'add_lora', 'check_new', 'put_updates', 
            'peft_config', 'save_lora', 'config_of', 'layer_config', 'read_update', 'sort_tensors', 'load_lora',
            'LoRAConfig', 'LoRALayer', 'lora_layers']
 
-# %% ../nbs/08_lora.ipynb #6e0aec0e
+# %% ../nbs/08_lora.ipynb #69dff03a
 import math, re
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import nn
 from .frozen import (PREFIX, base_sample, check_base, freeze, head_tensors, heads, language_model, load_heads,
-                          put_module, read_adapter, write_adapter)
+                          oriented, put_module, read_adapter, write_adapter)
 from .lowrank import (LoRAConfig, LoRALayer, Update, base_of, endings, find_targets, layers_of, lora_layers, model_type,
                            sliced)
 from .settings import unknown
@@ -120,7 +120,7 @@ def unmerge_lora(model:nn.Module)->nn.Module:
     for layer in merged: layer.unmerge()
     return model
 
-# %% ../nbs/08_lora.ipynb #6f5f070c
+# %% ../nbs/08_lora.ipynb #9b1477f0
 FILES = ("adapter_config.json", "adapter_model.safetensors")     # peft's names
 PARTS = {"A": "lora_A.weight", "B": "lora_B.weight", "m": "lora_magnitude_vector"}
 
@@ -131,7 +131,8 @@ def tensor_names(layer:nn.Module)->dict:
 def update_tensors(n:str, layer:LoRALayer, name:str)->dict:
     "An update's tensors in peft's shapes: slices as one update of a larger rank, whose B holds zeros."
     update, names = layer.updates[name], tensor_names(layer.base_layer)
-    there = {"A": update.A, "B": update.whole_B()} | ({} if update.m is None else {"m": update.m})
+    there = {"A": update.A, "B": update.whole_B()}
+    if update.m is not None: there["m"] = update.whole_m(oriented(layer.base_layer).to(update.m.dtype).norm(dim=1))
     return {f"{PREFIX}{n}.{names[part]}": t for part, t in there.items()}
 
 # %% ../nbs/08_lora.ipynb #3c867db3
@@ -180,16 +181,16 @@ def layer_config(n:str, rank:int, config:LoRAConfig, d:dict)->LoRAConfig:
     alpha = next((a for key, a in (d.get("alpha_pattern") or {}).items() if re.match(rf"(.*\.)?({key})$", n)), d["lora_alpha"])
     return replace(config, r=rank, alpha=alpha)
 
-# %% ../nbs/08_lora.ipynb #18a522f1
+# %% ../nbs/08_lora.ipynb #bd334abb
 def read_update(lm, n:str, config:LoRAConfig, d:dict, parts:dict)->Update:
     "An Update with the tensors `parts` (A, B, m) of a peft file; what does not fit is named."
     layer, g = base_of(lm, n), len(config.slices or "")
     own = bool(g) and parts["A"].shape[0] == g*config.r and n.endswith("c_attn")       # written by save_lora with slices
     update = Update(layer, config if own else layer_config(n, len(parts["A"]), config, d), config.slices if own else None)
     if own: # the blocks off the zeros
-        size, r, where = update.out//3, config.r, "qkv".find
-        blocks = [parts["B"][where(s)*size:(where(s) + 1)*size, i*r:(i + 1)*r] for i, s in enumerate(config.slices)]
-        parts = parts | {"B": torch.cat(blocks)}
+        rows, r = update.covered(parts["B"]).split(update.out//3), config.r
+        parts = parts | {"B": torch.cat([block[:, i*r:(i + 1)*r] for i, block in enumerate(rows)])}
+        if "m" in parts: parts["m"] = update.covered(parts["m"])
     for part, p in update.named_parameters():
         name = f"{tensor_names(layer)[part]} of {n}"
         if part not in parts: raise ValueError(f"{name} is missing")

@@ -38,7 +38,7 @@ class LoRAConfig:
         "s, the factor of B A."
         return self.alpha/(math.sqrt(self.r) if self.rslora else self.r)
 
-# %% ../nbs/08_lowrank.ipynb #2c85bb7e
+# %% ../nbs/08_lowrank.ipynb #39b54371
 class Update(nn.Module):
     "One adapter of one layer, ΔW = scale · B A: zero at birth. With slices, each has an A and a B of its own."
     adapter = True
@@ -51,9 +51,21 @@ class Update(nn.Module):
         self.B = nn.Parameter(torch.zeros(len(slices or "www")*self.out//3, config.r, **like))   # (out or g out/3, r)
         if isinstance(layer, nn.Embedding): nn.init.normal_(self.B)                              # and A stays zero
         else: nn.init.kaiming_uniform_(self.A, a=5**0.5)                                         # U(±1/√in)
-        self.m = nn.Parameter(w.to(self.A.dtype).norm(dim=1)) if config.dora else None           # (out,)
+        self.m = nn.Parameter(self.covered(w.to(self.A.dtype).norm(dim=1))) if config.dora else None    # (rows of B,)
 
-# %% ../nbs/08_lowrank.ipynb #35aacccf
+# %% ../nbs/08_lowrank.ipynb #0c13418e
+@patch
+def covered(self:Update, t):
+    "The rows of `t` (out, …) that the update acts on: all, or those of its slices."
+    return t if not self.slices else torch.cat([t.split(self.out//3)["qkv".index(s)] for s in self.slices])
+
+@patch
+def whole_m(self:Update, norms):
+    "DoRA's lengths (out,) for rows of these norms: what no slice acts on keeps its own."
+    if not self.slices: return self.m
+    parts = dict(zip(self.slices, self.m.split(self.out//3)))
+    return torch.cat([parts.get(s, n) for s, n in zip("qkv", norms.split(self.out//3))])
+
 @patch
 def whole_B(self:Update):
     "B as (out, g r): the update of the whole layer, zero where no slice is."
@@ -112,7 +124,7 @@ def added(self:LoRALayer, x, low, update:Update):
     y = (scale*low) @ B if self.bias is None else torch.addmm(self.bias, low, B, alpha=scale)
     return y.addmm_(x.flatten(0, -2), oriented(self.base_layer).t()).view(*x.shape[:-1], -1)
 
-# %% ../nbs/08_lowrank.ipynb #53c55e3b
+# %% ../nbs/08_lowrank.ipynb #35a71ab2
 @torch.no_grad()
 def row_norms(w, A, B, scale:float):
     "Length (out,) of each row of w + scale · B A, from products with A alone: the sum itself is never made."
@@ -123,18 +135,19 @@ def row_norms(w, A, B, scale:float):
 def rescaled(self:LoRALayer, x, low, update:Update):
     "DoRA, y = m/‖W + ΔW‖ · (W x + ΔW x) + b, where the norm of each row counts as a constant (section 4.3 of the paper)."
     norms = row_norms(oriented(self.base_layer), update.A, update.whole_B(), update.config.scale)
-    length, y, b = (update.m/norms).to(self.weight.dtype), self.base_layer(x), self.bias
+    length, y, b = (update.whole_m(norms)/norms).to(self.weight.dtype), self.base_layer(x), self.bias
     if b is None: return (y + self.up(low, update, x))*length
     return (y - b + self.up(low, update, x))*length + b
 
-# %% ../nbs/08_lowrank.ipynb #7b9a124b
+# %% ../nbs/08_lowrank.ipynb #3a5067b1
 @patch
 @torch.no_grad()
 def merge(self:LoRALayer):
     "Write the active update into the base layer's weight."
     update, w = self.updates[self.active], oriented(self.base_layer)
     w += update.delta().to(w.dtype)
-    self.length = None if update.m is None else (update.m/w.to(update.m.dtype).norm(dim=1)).to(w.dtype)[:, None]
+    norms = w.to(update.A.dtype).norm(dim=1)
+    self.length = None if update.m is None else (update.whole_m(norms)/norms).to(w.dtype)[:, None]
     if self.length is not None: w *= self.length
     self.merged = True
 

@@ -184,3 +184,19 @@ def test_sft_from_the_shell(ftlib, tmp_path, adapter):  # noqa: F811
 def test_few_numbers(name):
     sizes = {adapter: count_parameters(prepared(name, "classify", adapter)[0])[0] for adapter in ADAPTERS}
     assert sizes["head"] < sizes["lora"] < sizes["none"] and sizes["head"] < sizes["reft"] < sizes["none"]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("adapter", ["lora", "reft"])
+@pytest.mark.parametrize("name", ["gpt2_hf", "qwen2_hf"])
+def test_gradient_checkpointing_changes_no_gradient(name, adapter):
+    "transformers runs each block again in the backward pass: the edits have to fall on the same rows."
+    grads = []
+    for again in (False, True):
+        torch.manual_seed(0)
+        model = add_adapter(build(name), load_settings("sft", adapter=adapter, lora="r=2", reft="rank=2")).train()
+        if again: model.gradient_checkpointing_enable({"use_reentrant": False})
+        total, n, _ = sft_loss(model, batches("sft")[0])
+        (total/n).backward()
+        grads.append([p.grad for p in model.parameters() if p.requires_grad])
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(*grads)) and all(a is not None for a in grads[0])

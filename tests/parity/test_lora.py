@@ -134,6 +134,9 @@ def test_slices_open_in_peft(name, kw, slices, tmp_path):
         close(layer.updates["default"].delta(), delta)
         if n.endswith("c_attn"):
             for part, rows in zip("qkv", delta.split(32)): assert bool(rows.any()) == (part in slices)
+            x = torch.randn(5, 32)
+            untouched = [i for i, part in enumerate("qkv") if part not in slices]
+            for i in untouched: close(layer(x).split(32, 1)[i], layer.base_layer(x).split(32, 1)[i])
     again = load_lora(build(name), tmp_path).eval()
     for a, b in zip(lora_layers(model).values(), lora_layers(again).values()):
         a, b = a.updates["default"], b.updates["default"]
