@@ -18,8 +18,8 @@ from ftlib.optim import make_optimizer
 from ftlib.reft import ReFTConfig, add_reft
 
 SHAPE = dict(vocab_size=8192, n_embd=512, n_layer=6, n_head=8)
-CASES = {"cpu": {"LoRA": {"shape": SHAPE, "batch": 8, "length": 128, "rounds": 15},
-                 "LoReFT": {"shape": SHAPE, "batch": 8, "length": 128, "rounds": 15}}}
+CASES = {"cpu": {"LoRA": {"shape": SHAPE, "batch": 8, "length": 128, "rounds": 25},
+                 "LoReFT": {"shape": SHAPE, "batch": 8, "length": 128, "rounds": 25}}}
 PEERS = {"LoRA": {"GPT2LM, ours": "GPT-2, peft", "GPT-2, ours": "GPT-2, peft", "Qwen2, ours": "Qwen2, peft"},
          "LoReFT": {"GPT2LM, ours": "GPT-2, pyreft", "GPT-2, ours": "GPT-2, pyreft", "Qwen2, ours": "Qwen2, pyreft"}}
 
