@@ -155,7 +155,8 @@ def adapter_stage(page:Report, task:str="fever", names={"head": "the head alone"
     page.table([before, *(score_row(names[a], r) | share(r) for a, r in runs.items())])
     points = [(names[a], r["trainable"], r["accuracy"], r["accuracy_ci"]) for a, r in runs.items()]
     page.plot(plot_budget(points).figure, "accuracy over the numbers trained")
-    return {f"{task} before": runs["head"]["majority"]["accuracy"]} | {f"{names[a]} after": r["accuracy"] for a, r in runs.items()}
+    after = {f"{names[a]} after": r["accuracy"] for a, r in runs.items()}
+    return {f"{task} before": runs["head"]["majority"]["accuracy"]} | after
 
 # %% ../nbs/15_report.ipynb #3672d4b9
 PROMPTS = {"a life": "Olga Linnard was born in",

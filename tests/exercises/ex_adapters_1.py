@@ -1,8 +1,5 @@
 def frontier(points):
-    out, best = [], float("-inf")
-    by_cost = sorted(points, key=lambda p: (p[1], -p[2]))
-    for name, cost, score in by_cost:
-        if score > best or out and (cost, score) == last: out.append(name)
-        else: continue
-        best, last = score, (cost, score)
-    return out
+    out = []
+    for point in sorted(points, key=lambda p: (p[1], -p[2])):
+        if not out or point[2] > out[-1][2] or point[1:] == out[-1][1:]: out.append(point)
+    return [name for name, _, _ in out]
