@@ -60,29 +60,32 @@ def adapters():
                f"| {own['peak_mb']:.0f} ({peer['peak_mb']:.0f}) |")
 
 
+def seeds(task, way, score):
+    "What the rows of a task and way share: scores of the seeds, numbers trained, medians of seconds and MB, and the row of seed 0."
+    rows = sorted((r for r in load("learning")["rows"] if (r["task"], r["adapter"]) == (task, way)), key=lambda r: r["seed"])
+    middle = lambda key: f"{statistics.median(r[key] for r in rows):.0f}"
+    cost = f"{rows[0]['trainable']:,} | {middle('seconds')} | {middle('peak_mb')}"
+    return ", ".join(f"{r[score]:.3f}" for r in rows), cost, rows[0]
+
+
 def learning():
     "One line a task and way of training: accuracies of the seeds, macro-F1, and what it cost."
     yield "| task | trained | before | after, seeds 0, 1, 2 | 95 % interval of seed 0 | macro-F1 of seed 0 | numbers | seconds | MB |"
     yield "|---|---|--:|--:|--:|--:|--:|--:|--:|"
     for task, what in TASKS.items():
         for way, called in WAYS.items():
-            rows = sorted((r for r in load("learning")["rows"] if (r["task"], r["adapter"]) == (task, way)), key=lambda r: r["seed"])
-            low, high = rows[0]["accuracy_ci"]
-            after, middle = ", ".join(f"{r['accuracy']:.3f}" for r in rows), lambda key: statistics.median(r[key] for r in rows)
-            yield (f"| {what} | {called} | {rows[0]['before']:.3f} | {after} | {low:.3f} – {high:.3f} | {rows[0]['macro_f1']:.3f} "
-                   f"| {rows[0]['trainable']:,} | {middle('seconds'):.0f} | {middle('peak_mb'):.0f} |")
+            after, cost, r = seeds(task, way, "accuracy")
+            low, high = r["accuracy_ci"]
+            yield f"| {what} | {called} | {r['before']:.3f} | {after} | {low:.3f} – {high:.3f} | {r['macro_f1']:.3f} | {cost} |"
 
 
 def writing():
-    "One line a way of training: nats per token of held-out explanations."
+    "One line a way of training: nats per token of explanations in the test split."
     yield "| FACTCHECK twin, trained | nats per token before | after, seeds 0, 1, 2 | 95 % interval of seed 0 | numbers | seconds | MB |"
     yield "|---|--:|--:|--:|--:|--:|--:|"
     for way, called in WAYS.items():
-        rows = sorted((r for r in load("learning")["rows"] if (r["task"], r["adapter"]) == ("factcheck", way)), key=lambda r: r["seed"])
-        (low, high), after = rows[0]["nats_ci"], ", ".join(f"{r['nats']:.3f}" for r in rows)
-        middle = lambda key: statistics.median(r[key] for r in rows)
-        yield (f"| {called} | {rows[0]['before']:.3f} | {after} | {low:.3f} – {high:.3f} "
-               f"| {rows[0]['trainable']:,} | {middle('seconds'):.0f} | {middle('peak_mb'):.0f} |")
+        after, cost, r = seeds("factcheck", way, "nats")
+        yield f"| {called} | {r['before']:.3f} | {after} | {r['nats_ci'][0]:.3f} – {r['nats_ci'][1]:.3f} | {cost} |"
 
 
 if __name__ == "__main__":
