@@ -88,5 +88,17 @@ def writing():
         yield f"| {called} | {r['before']:.3f} | {after} | {r['nats_ci'][0]:.3f} – {r['nats_ci'][1]:.3f} | {cost} |"
 
 
+def demo():
+    "One line a model that the demo trains: accuracy before and after, beside a bag of words."
+    results = load("demo")["results"]
+    first, second = results["classify"], results["adapters"]
+    yield "| `ftlib demo` | before | bag of words | after |"
+    yield "|---|--:|--:|--:|"
+    for task, what in (("fever", "FEVER twin"), ("liar", "LIAR twin")):
+        yield f"| {what}, whole model | {first[f'{task} before']:.3f} | {first[f'{task} bag of words']:.3f} | {first[f'{task} after']:.3f} |"
+    for way in ("the head alone", "LoRA", "LoReFT"):
+        yield f"| LIAR twin, {way} | {second['liar before']:.3f} | {first['liar bag of words']:.3f} | {second[f'{way} after']:.3f} |"
+
+
 if __name__ == "__main__":
-    print("\n".join([*speed(), "", *gpu(), "", *adapters(), "", *learning(), "", *writing()]))
+    print("\n".join([*speed(), "", *gpu(), "", *adapters(), "", *learning(), "", *writing(), "", *demo()]))

@@ -142,7 +142,7 @@ def classify_stage(page:Report, tasks=("fever", "liar"))->dict:
     return reached
 
 # %% ../nbs/15_report.ipynb #ada9e151
-def adapter_stage(page:Report, task:str="fever", names={"head": "the head alone", "lora": "LoRA", "reft": "LoReFT"})->dict:
+def adapter_stage(page:Report, task:str="liar", names={"head": "the head alone", "lora": "LoRA", "reft": "LoReFT"})->dict:
     "Train few numbers of the embedded model in three ways: before, after, and what it cost."
     runs = {}
     for adapter in names:
@@ -215,7 +215,7 @@ class Stage:
     work:Callable
 
 STAGES = [Stage("classify", "fine-tune on the embedded FEVER and LIAR twins", classify_stage),
-          Stage("adapters", "the head, LoRA and LoReFT on the FEVER twin", adapter_stage),
+          Stage("adapters", "the head, LoRA and LoReFT on the LIAR twin", adapter_stage),
           Stage("generate", "continue prompts with the embedded model", generate_stage)]
 
 # %% ../nbs/15_report.ipynb #d5b609ce
