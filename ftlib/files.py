@@ -124,8 +124,12 @@ def read_parquet(path:str|Path, required=()):
 def atomic_file(path:str|Path):
     "Yields a name beside `path` to write to; the file takes its place when it is complete and on the disk."
     path, part = Path(path), Path(f"{path}.part")
+    part.touch()
+    mode = part.stat().st_mode          # what the umask asks for; safetensors makes files that nobody else may read
+    part.unlink()
     try:
         yield part
+        os.chmod(part, mode)
         with open(part, "rb+") as file: os.fsync(file.fileno())
         os.replace(part, path)
     finally: part.unlink(missing_ok=True)

@@ -200,3 +200,10 @@ def test_gradient_checkpointing_changes_no_gradient(name, adapter):
         (total/n).backward()
         grads.append([p.grad for p in model.parameters() if p.requires_grad])
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(*grads)) and all(a is not None for a in grads[0])
+
+
+def test_others_may_read_what_the_umask_lets_them(tmp_path):
+    model = add_adapter(build("gpt2_ours"), load_settings("sft", adapter="lora"))
+    save_adapter(model, tmp_path/"lora")
+    (tmp_path/"plain").write_text("")
+    assert {p.stat().st_mode for p in (tmp_path/"lora").iterdir()} == {(tmp_path/"plain").stat().st_mode}
