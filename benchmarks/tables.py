@@ -81,7 +81,7 @@ def learning():
 
 def writing():
     "One line a way of training: nats per token of explanations in the test split."
-    yield "| FACTCHECK twin, trained | nats per token before | after, seeds 0, 1, 2 | 95 % interval of seed 0 | numbers | seconds | MB |"
+    yield "| fact-check twin, trained | nats per token before | after, seeds 0, 1, 2 | 95 % interval of seed 0 | numbers | seconds | MB |"
     yield "|---|--:|--:|--:|--:|--:|--:|"
     for way, called in WAYS.items():
         after, cost, r = seeds("factcheck", way, "nats")
