@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from ftlib.metrics import (bootstrap_ci, class_ids, classification_ci, classification_report, confusion, format_report, macro_f1,
-                           majority_baseline, plot_confusion, report_rows)
+from ftlib.metrics import (bootstrap_ci, class_ids, class_scores, classification_ci, classification_report, confusion, format_report,
+                           macro_f1, majority_baseline, ordinal_report, pass_at_k, plot_confusion, quadratic_kappa, report_rows)
 
 NAMES = ["a", "b", "c", "d"]
 SCORES = {"precision": "precision", "recall": "recall", "f1": "f1-score"}
@@ -164,3 +164,62 @@ def test_plot_writes_the_counts():
 def test_import_is_light():
     code = "import ftlib.metrics, sys; print([m for m in ('sklearn', 'matplotlib', 'torch', 'scipy') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_every_score_of_a_report_has_its_interval():
+    "Intervals of precision, recall and F1, macro and of each label, against a loop over resampled rows."
+    rng = np.random.default_rng(0)
+    true = rng.choice(4, 300, p=[.5, .3, .15, .05])
+    pred = np.where(rng.random(300) < .6, true, rng.integers(0, 4, 300))
+    report, draws = classification_report(true, pred, NAMES), []
+    for _ in range(600):
+        rows = rng.integers(300, size=300)
+        draws.append(sk.precision_recall_fscore_support(true[rows], pred[rows], labels=range(4), zero_division=0)[:3])
+    for score, values in zip(("precision", "recall", "f1"), np.array(draws).swapaxes(0, 1)):
+        ci = report["ci"][score]
+        assert ci["macro"] == pytest.approx(np.quantile(values.mean(1), [.025, .975]), abs=.02)
+        for k, name in enumerate(NAMES): assert ci["per_class"][name] == pytest.approx(np.quantile(values[:, k], [.025, .975]), abs=.05)
+    assert report["ci"]["f1"]["macro"] == report["macro_f1_ci"]
+
+
+@settings(max_examples=25, deadline=None)
+@given(columns())
+def test_ordinal_scores_are_scikit_learns(case):
+    k, true, pred = case
+    names = [f"label {i}" for i in range(k)]
+    report, theirs = ordinal_report(true, pred, names), sk.cohen_kappa_score(true, pred, labels=range(k), weights="quadratic")
+    steps = np.abs(np.subtract(true, pred))
+    assert report["distance"] == pytest.approx(steps.mean()) and report["within_one"] == pytest.approx((steps <= 1).mean())
+    assert report["kappa"] == pytest.approx(1. if np.isnan(theirs) else theirs, abs=1e-12) and report["n"] == len(true)
+    assert report["distance_ci"][0] <= report["distance"] <= report["distance_ci"][1]
+
+
+def test_kappa_by_hand():
+    "Two labels: plain kappa. p_o = 0.7, p_e = 0.5 gives 0.4."
+    assert quadratic_kappa(np.array([[20, 5], [10, 15]])) == pytest.approx(.4)
+    assert quadratic_kappa(np.array([[5, 0], [0, 0]])) == 1
+    assert quadratic_kappa(np.stack([np.eye(3), np.eye(3)[::-1]])).tolist() == pytest.approx([1, -1])
+    assert class_scores(np.array([[3, 1], [0, 2]]))["precision"].tolist() == pytest.approx([1, 2/3])
+
+
+@pytest.mark.parametrize("n, c, k, value", [(1, 0, 1, 0), (1, 1, 1, 1), (5, 2, 1, .4), (4, 1, 2, .5), (10, 3, 5, 1 - 21/252), (200, 1, 100, .5), (6, 4, 3, 1)])
+def test_pass_at_k_by_hand(n, c, k, value): assert pass_at_k(n, c, k) == pytest.approx(value, abs=1e-12)
+
+
+def test_pass_at_k_counts_subsets():
+    from itertools import combinations
+    for n in range(1, 7):
+        for c in range(n + 1):
+            for k in range(1, n + 1):
+                subsets = list(combinations([1]*c + [0]*(n - c), k))
+                assert pass_at_k(n, c, k) == pytest.approx(sum(map(any, subsets))/len(subsets), abs=1e-12)
+
+
+@pytest.mark.parametrize("n, c, k", [(5, 6, 1), (5, -1, 1), (5, 2, 0), (5, 2, 6)])
+def test_pass_at_k_refuses(n, c, k):
+    with pytest.raises(ValueError, match=rf"n={n}, c={c}, k={k}"): pass_at_k(n, c, k)
+
+
+def test_texts_and_verse_can_be_had_here():
+    from ftlib import metrics, prosody, texts
+    assert metrics.chrf is texts.chrf and metrics.count_syllables is prosody.count_syllables and metrics.verse_shape is prosody.verse_shape
