@@ -86,6 +86,8 @@ class Settings(RunSettings):
     min_lr:float = 0.0         # the rate it falls to, as a share of lr
     clip:float = 1.0           # largest norm of the gradient; 0: no limit
     max_length:int = 256       # tokens of a row; what is longer is cut
+    rows:int = 0               # training rows, drawn with the seed; 0: all
+    held_out:int = 0           # rows to score on, the first so many; 0: all
     dropout:float = 0.0        # of the model while it trains
     lora:str = "r=2 alpha=16 dropout=0.1"              # fields of `LoRAConfig`, for adapter = lora
     reft:str = "kind=loreft rank=4 positions=f1+l1"    # fields of `ReFTConfig`, for adapter = reft
@@ -125,7 +127,7 @@ CHOICES = {
     "wandb": ("off", "online", "offline"), "schedule": ("cosine", "linear", "constant")}
 RULES = {words: (rule, names.split()) for words, rule, names in (
     ("at least 1", lambda v: v >= 1, "epochs batch_size accumulation log_every n_layer n_head n_embd max_new_tokens"),
-    ("at least 0", lambda v: v >= 0, "max_steps eval_every save_every clip weight_decay answers"),
+    ("at least 0", lambda v: v >= 0, "max_steps eval_every save_every clip weight_decay answers rows held_out"),
     ("between 0 and 1", lambda v: 0 <= v <= 1, "warmup min_lr"),
     ("more than 0", lambda v: v > 0, "lr"),
     ("at least 0 and less than 1", lambda v: 0 <= v < 1, "dropout beta2"),

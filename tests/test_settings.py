@@ -144,7 +144,7 @@ OUT_OF_RANGE = {"epochs": [0, -1], "max_steps": [-1], "batch_size": [0], "accumu
                 "warmup": [-0.1, 1.1], "min_lr": [-0.1, 2], "clip": [-1], "max_length": [1], "dropout": [-0.1, 1.0], "beta2": [-0.1, 1.0], "log_every": [0],
                 "eval_every": [-1], "save_every": [-1], "seed": [-1, 2**32], "device": ["gpu", "cuda:x", ""], "model": ["", " "],
                 "source": [""], "n_layer": [0], "n_head": [0], "n_embd": [0], "vocab_size": [256],
-                "answers": [-1], "max_new_tokens": [0]}
+                "answers": [-1], "max_new_tokens": [0], "rows": [-1], "held_out": [-1]}
 
 
 def test_every_rule_has_a_case(): assert {key for _, names in RULES.values() for key in names} == set(OUT_OF_RANGE)

@@ -87,7 +87,7 @@ def test_ratio_intervals():
 
 
 def test_answers_are_read_both_ways():
-    report = answer_report(["so 7\n#### 7", "it is 8", "none"], ["7", "8", "9"], READINGS["gsm8k"], ["7", "7", "1"])
+    report, rows = answer_report(["so 7\n#### 7", "it is 8", "none"], ["7", "8", "9"], READINGS["gsm8k"], ["7", "7", "1"])
     assert report["strict"]["right"] == pytest.approx(1/3) and report["lenient"]["right"] == pytest.approx(2/3)
     assert report["commonest"]["says"] == "7" and report["commonest"]["right"] == pytest.approx(1/3) and report["n"] == 3
 

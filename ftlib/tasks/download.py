@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['HALVES', 'chosen', 'hub_files', 'right', 'fetch_hub', 'ByHand', 'obtain', 'count_rows', 'examine', 'complete',
-           'Outcome', 'download', 'embedded_rows', 'known_rows', 'whereabouts']
+           'Outcome', 'download', 'outcome_lines', 'embedded_rows', 'known_rows', 'whereabouts']
 
 # %% ../../nbs/tasks/download.ipynb #2c3e4051
 import os, shutil, warnings
@@ -143,6 +143,15 @@ def download(
         except ByHand as error: yield Outcome(name, part.folder, "by hand", str(error), error.steps)
         except (OSError, ValueError) as error: yield Outcome(name, part.folder, "failed", " ".join(str(error).split()))
         else: yield Outcome(name, part.folder, "new" if facts else "there", facts=facts or {})
+
+# %% ../../nbs/tasks/download.ipynb #e581f6a4
+def outcome_lines(outcome:Outcome)->list[str]:
+    "One line for a download, and the steps that are left to a person."
+    rows = ", ".join(f"{n:,} {split}" for split, n in outcome.facts.get("rows", {}).items())
+    says = {"new": f"downloaded: {rows} rows", "there": "already there", "failed": f"failed: {outcome.says}"}
+    steps = [f"  {i}. {step}" for i, step in enumerate(outcome.steps, 1)]
+    notes = [f"  {note}" for note in outcome.facts.get("notes", [])]
+    return [f"{outcome.folder} ({outcome.task}): {says.get(outcome.status, outcome.says)}", *steps, *notes]
 
 # %% ../../nbs/tasks/download.ipynb #607284a6
 def embedded_rows(name:str)->str:

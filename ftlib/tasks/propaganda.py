@@ -4,11 +4,13 @@
 
 # %% auto #0
 __all__ = ['LABELS', 'NAMES', 'FILES', 'HUB', 'HUB_FILES', 'CONTEXTS', 'MARKS', 'find_articles', 'read_article', 'in_context',
-           'read_propaganda', 'article_of']
+           'read_propaganda', 'article_of', 'span_hits']
 
 # %% ../../nbs/tasks/propaganda.ipynb #15ab6083
 import re, warnings
+from collections import defaultdict
 from pathlib import Path
+import numpy as np
 
 from ..data import DataError, read_tsv
 from ..settings import unknown
@@ -102,3 +104,18 @@ def read_propaganda(
 def article_of(row:dict)->str:
     "The article that a row comes from."
     return row["id"].split(":")[0]
+
+# %% ../../nbs/tasks/propaganda.ipynb #90f127d8
+def span_hits(
+    ids:list,        # of the rows, as the reader gives them: article:start-end:number
+    gold,            # (n,) ids of their techniques
+    probs            # (n, 14) probability of each technique
+)->np.ndarray:       # (n,) 1 where the row's technique is among those that its span is given
+    "Hits as SemEval-2020 Task 11 counts them: a span that is listed k times gets its k likeliest techniques, in any order."
+    probs, spans = np.asarray(probs), defaultdict(list)
+    for i, name in enumerate(ids): spans[name.rsplit(":", 1)[0]].append(i)
+    hits = np.zeros(len(ids))
+    for rows in spans.values():
+        said = np.argsort(-probs[rows].mean(0), kind="stable")[:len(rows)]
+        hits[rows] = [gold[i] in said for i in rows]
+    return hits
