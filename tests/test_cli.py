@@ -45,7 +45,11 @@ def one_sentence(err):
     return lines[0]
 
 
-def scores(out): return next(line for line in out.splitlines() if "this model" in line)
+def scores(out):
+    "The lines of a table of scores without the baselines' columns: score, this model, n."
+    table = [[cell.strip() for cell in re.split("[│┃]", line)[1:-1]] for line in out.splitlines() if line[:1] in "│┃"]
+    column = table[0].index("this model")
+    return "\n".join(f"{row[0]}: {row[column]} of {row[-1]}" for row in table[1:])
 
 
 def test_help_answers_within_a_second_of_work():
@@ -54,17 +58,19 @@ def test_help_answers_within_a_second_of_work():
            "heavy = {'torch', 'transformers', 'datasets', 'sklearn', 'matplotlib'} & set(sys.modules)\nprint('HEAVY', sorted(heavy))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert "HEAVY []" in done.stdout, done.stdout + done.stderr
-    for command in ("demo", "tasks", "train", "eval", "generate"): assert command in done.stdout
+    for command in ("demo", "tasks", "train", "eval", "generate", "compare", "export", "download"): assert command in done.stdout
 
 
 def test_train_and_eval_print_the_same_numbers(ftlib, small, tmp_path):
     code, trained, err = ftlib("train", "classify", "liar", "--source", small, "--out", tmp_path/"run", *QUICK)
     assert code == 0, err
-    assert "majority" not in scores(trained) and "always" in trained and "validation" in trained
-    assert {"settings.json", "metrics.jsonl", "checkpoint", "report.json", "curves.png", "confusion.png"} <= {p.name for p in (tmp_path/"run").iterdir()}
+    assert "always" in trained and "validation" in trained
+    assert {"settings.json", "metrics.jsonl", "checkpoint", "report.json", "curves.png", "confusion.png", "scores"} <= {p.name for p in (tmp_path/"run").iterdir()}
     code, scored, err = ftlib("eval", tmp_path/"run")
     assert code == 0, err
-    assert scores(scored) == scores(trained) and re.search(r"\[0\.\d+, [01]\.\d+\]", scores(scored)) and "24" in scores(scored)
+    assert scores(scored) == scores(trained)
+    for line in scores(scored).splitlines(): assert re.fullmatch(r"[\w -]+: -?[0-9.]+ \[-?[0-9.]+, [0-9.]+\] of 24", line), line
+    assert {"accuracy", "macro-F1", "kappa", "ECE"} <= {line.split(":")[0] for line in scores(scored).splitlines()}
     report = json.loads((tmp_path/"run"/"report.json").read_text())
     assert report["split"] == "validation" and report["n"] == 24
     code, tested, _ = ftlib("eval", tmp_path/"run", "--split", "test", "--n", "10")
@@ -206,7 +212,7 @@ def test_real_liar_rows(ftlib, shared_data, tmp_path):
     "The shape of the main job on real input, cut to a few steps: the counts of rows are the files' own."
     code, out, err = ftlib("train", "classify", "liar", "--source", shared_data, "--out", tmp_path/"liar", *QUICK)
     assert code == 0, err
-    assert "398" in scores(out) and "always" in out
+    assert "of 398" in scores(out) and "always" in out
     assert scores(ftlib("eval", tmp_path/"liar")[1]) == scores(out)
 
 
@@ -256,3 +262,137 @@ def test_sft_on_real_rows(ftlib, shared_data, tmp_path, task):
                            "--set", "batch_size=4", "--set", "answers=2", "--set", "max_new_tokens=8", "--set", "max_length=64")
     if task == "fever_reason": assert code == 1 and "its completion is None" in one_sentence(err)
     else: assert code == 0 and "nats per token" in out, err
+
+
+EVERY = [("classify", task) for task in ("propaganda", "liar", "fever", "sentiment", "paraphrase")] + [("sft", "factcheck"), ("sft", "sonnets")]
+
+
+@pytest.mark.parametrize("objective, task", EVERY)
+def test_a_trial_of_every_recipe(ftlib, objective, task):
+    "--dev-mode goes through the whole recipe, may be repeated, and eval gives its numbers again."
+    code, out, err = ftlib("train", objective, task, "--dev-mode")
+    assert code == 0 and "a trial" in out and f"runs/{objective}-{task}-dev" in out, err
+    run = Path("runs")/f"{objective}-{task}-dev"
+    settings = json.loads((run/"settings.json").read_text())
+    assert settings["max_steps"] == 3 and settings["rows"] == 32
+    code, again, err = ftlib("eval", run)
+    assert code == 0 and scores(again) == scores(out) and " of 8" in scores(out), err
+    assert ftlib("train", objective, task, "--dev-mode", "--set", "max_steps=2")[0] == 0
+    assert json.loads((run/"settings.json").read_text())["max_steps"] == 2
+
+
+def test_a_trial_with_each_adapter_and_in_the_cuda_profile(ftlib, monkeypatch):
+    for adapter in ("head", "lora", "reft"): assert ftlib("train", "classify", "fever", "--dev-mode", "--adapter", adapter)[0] == 0
+    code, out, err = ftlib("train", "sft", "factcheck", "--dev-mode", "--profile", "cuda", "--model", "tiny", "--source", "tiny", "--set", "dtype=float32")
+    assert code == 0 and "chrF" in out, err
+
+
+@pytest.mark.parametrize("task", ["factcheck", "sonnets"])
+def test_a_stream_is_read_by_the_training_alone(ftlib, task):
+    "Its texts are scored without yardsticks from the training rows; eval, which reads them anew, has them."
+    code, out, err = ftlib("train", "sft", task, "--dev-mode", "--set", "stream=true")
+    assert code == 0 and "chrF" in out and "verdict" not in out, err
+    code, out, err = ftlib("eval", f"runs/sft-{task}-dev")
+    assert code == 0 and ("verdict" in out) == (task == "factcheck"), err
+
+
+def test_a_real_run_is_not_thrown_away_by_a_trial(ftlib, small, tmp_path):
+    out = tmp_path/"kept"
+    assert ftlib("train", "classify", "fever", "--source", small, "--out", out, *QUICK)[0] == 0
+    code, _, err = ftlib("train", "classify", "fever", "--dev-mode", "--out", out)
+    assert code == 1 and "--resume" in one_sentence(err) and json.loads((out/"settings.json").read_text())["rows"] == 0
+
+
+def test_compare_and_the_leaderboard(ftlib, small, tmp_path):
+    import pandas as pd
+    code, _, err = ftlib("compare")
+    assert code == 1 and "ftlib eval" in one_sentence(err)
+    for name, more in (("first", []), ("second", ["--adapter", "lora"])):
+        assert ftlib("train", "classify", "liar", "--source", small, "--out", name, *QUICK, *more)[0] == 0
+    code, out, err = ftlib("compare", "first", "second")
+    assert code == 0 and "liar · validation" in out and "later run minus first run" in out, err
+    assert Path("runs/compare-liar-validation.png").stat().st_size > 5000
+    assert not Path("runs/leaderboard.jsonl").exists()
+    for name in ("first", "second", "first"): assert ftlib("eval", name)[0] == 0
+    assert ftlib("eval", "second", "--split", "test", "--n", "10")[0] == 0
+    board = pd.read_json("runs/leaderboard.jsonl", lines=True)
+    assert board["run"].tolist() == ["first", "second", "first", "second"] and board["n"].tolist() == [24, 24, 24, 10]
+    code, out, _ = ftlib("compare")
+    assert code == 0 and "liar · validation" in out and "liar · test" in out and out.count("first") == 1
+    code, _, err = ftlib("compare", "first", "nobody")
+    assert code == 1 and "nobody has no scores yet: run `ftlib eval nobody` first" in one_sentence(err)
+
+
+def test_a_base_model_stands_beside_its_run(ftlib):
+    "The embedded model has no run folder; its scores are kept, and compared on the same rows."
+    assert ftlib("train", "sft", "factcheck", "--dev-mode")[0] == 0
+    code, out, err = ftlib("eval", "tiny", "factcheck", "--n", "8")
+    assert code == 0 and "runs/evals/tiny" in out, err
+    code, out, err = ftlib("compare", "tiny", "runs/sft-factcheck-dev")
+    assert code == 0 and "nats per token" in out and "runs/sft-factcheck-dev" in out, err
+
+
+def test_a_classifier_can_judge_explanations(ftlib, tmp_path):
+    from ftlib.classify import Classifier
+    from ftlib.gpt2 import load_model
+    from ftlib.tasks.factcheck import RATINGS
+    model, tokenizer = load_model("tiny", device="cpu")
+    Classifier(model, 6, labels=list(RATINGS)).save_pretrained(tmp_path/"judge", tokenizer)
+    assert ftlib("train", "sft", "factcheck", "--dev-mode")[0] == 0
+    code, out, err = ftlib("eval", "runs/sft-factcheck-dev", "--judge", tmp_path/"judge")
+    assert code == 0 and "verdict of true" in out, err
+    Classifier(load_model("tiny", device="cpu")[0], 2).save_pretrained(tmp_path/"no-judge", tokenizer)
+    code, _, err = ftlib("eval", "runs/sft-factcheck-dev", "--judge", tmp_path/"no-judge")
+    assert code == 1 and "a reader of verdicts has the labels" in one_sentence(err)
+    code, _, err = ftlib("eval", "runs/sft-factcheck-dev", "--judge", "tiny")
+    assert code == 1 and "classification head" in one_sentence(err)
+
+
+@pytest.mark.parametrize("name", ["gpt2_ours", "llama_hf", "qwen2_hf"])
+@pytest.mark.parametrize("objective, task", [("classify", "fever"), ("sft", "factcheck")])
+def test_export_has_the_same_logits_in_transformers(ftlib, tmp_path, name, objective, task):
+    "A LoRA run, merged, on each shape: what transformers computes from the folder is what the run computes."
+    import torch
+    from models import build
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+    from ftlib.data import load_tokenizer
+    from ftlib.evaluate import load_run
+    from ftlib.logps import forward
+    tokenizer = load_tokenizer("tiny")
+    build(name, vocab=len(tokenizer), n_positions=512).save_pretrained(tmp_path/"base")
+    tokenizer.save_pretrained(tmp_path/"base")
+    code, _, err = ftlib("train", objective, task, "--dev-mode", "--adapter", "lora", "--set", "lora=r=4 alpha=64", "--model", tmp_path/"base", "--out", tmp_path/"run")
+    assert code == 0, err
+    code, out, err = ftlib("export", tmp_path/"run", tmp_path/"plain")
+    assert code == 0 and not list((tmp_path/"plain").glob("adapter*")), err
+    kind = AutoModelForSequenceClassification if objective == "classify" else AutoModelForCausalLM
+    theirs, run = kind.from_pretrained(tmp_path/"plain").eval(), load_run(tmp_path/"run", "cpu").model
+    ids = torch.tensor([tokenizer.encode("Olga has a red door and Ben a blue one.")])
+    mask = torch.ones_like(ids)
+    with torch.no_grad():
+        ours = run(ids, mask) if objective == "classify" else forward(run, ids, mask).logits
+        peer = theirs(input_ids=ids, attention_mask=mask).logits
+    assert (ours - peer).abs().max() < 1e-5*max(1, peer.abs().max())
+    assert ftlib("eval", tmp_path/"plain", task, "--n", "4")[0] == 0
+
+
+def test_export_refuses_what_transformers_could_not_say(ftlib, tmp_path):
+    assert ftlib("train", "classify", "fever", "--dev-mode", "--adapter", "reft", "--out", "reft")[0] == 0
+    code, _, err = ftlib("export", "reft", tmp_path/"plain")
+    assert code == 1 and "ReFT" in one_sentence(err) and not (tmp_path/"plain").exists()
+    assert ftlib("train", "classify", "fever", "--dev-mode", "--set", "pooling=mean", "--out", "mean")[0] == 0
+    code, _, err = ftlib("export", "mean", tmp_path/"plain")
+    assert code == 1 and "pooling = last" in one_sentence(err) and not (tmp_path/"plain").exists()
+    (tmp_path/"full").mkdir()
+    (tmp_path/"full"/"note").write_text("mine")
+    code, _, err = ftlib("export", "tiny", tmp_path/"full")
+    assert code == 1 and "not empty" in one_sentence(err) and [p.name for p in (tmp_path/"full").iterdir()] == ["note"]
+
+
+@pytest.mark.parametrize("objective, task", EVERY)
+def test_real_rows_of_every_supervised_task(ftlib, shared_data, tmp_path, objective, task):
+    code, out, err = ftlib("train", objective, task, "--dev-mode", "--source", shared_data, "--set", "held_out=24", "--set", "max_length=200", "--out", tmp_path/"run")
+    assert code == 0, err
+    code, again, err = ftlib("eval", tmp_path/"run")
+    assert code == 0 and scores(again) == scores(out), err

@@ -4,7 +4,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from ftlib.report import SHARES, STAGES, Report, Stage, continue_texts, run_demo, surprise
+from ftlib.demo import SHARES, STAGES, Stage, run_demo
+from ftlib.report import Report, continue_texts, surprise
 
 
 class Links(HTMLParser):
