@@ -5,7 +5,7 @@ from pathlib import Path
 
 from common import machine, matrix_rate, save
 
-from ftlib.report import run_demo
+from ftlib.demo import run_demo
 
 if __name__ == "__main__":
     rate, start = matrix_rate(), time.perf_counter()

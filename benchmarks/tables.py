@@ -14,7 +14,8 @@ GPU |= {("sampling_cuda", case): f"sampling, {what}" for case, what in {
     "small, batch 16, float32": "small, 16 prompts, float32", "124M, batch 1, bfloat16": "124M, 1 prompt, bfloat16",
     "124M, 8x8, float32": "124M, 8 prompts × 8 samples, float32", "124M, 8x8, bfloat16": "124M, 8 prompts × 8 samples, bfloat16",
     "124M, 64x8, bfloat16": "124M, 64 prompts × 8 samples, bfloat16"}.items()}
-TASKS = {"propaganda": "propaganda twin, 14 labels", "liar": "LIAR twin, 6 labels", "fever": "FEVER twin, 3 labels"}
+TASKS = {"propaganda": "propaganda twin, 14 labels", "liar": "LIAR twin, 6 labels", "fever": "FEVER twin, 3 labels",
+         "sentiment": "sentiment twin, 5 labels", "paraphrase": "paraphrase twin, 2 labels"}
 WAYS = {"none": "whole model", "head": "head", "lora": "LoRA, r = 2", "reft": "LoReFT, rank 4"}
 STEPS = {("LoRA", "GPT2LM, ours"): "LoRA on `c_attn`, r = 8", ("LoRA", "GPT-2, ours"): "the same, transformers' GPT-2 in our loop",
          ("LoRA", "Qwen2, ours"): "LoRA on q and v, r = 8, Qwen2 in our loop", ("LoReFT", "GPT2LM, ours"): "LoReFT, rank 4, f1+l1, tied",
@@ -69,36 +70,73 @@ def seeds(task, way, score):
 
 
 def learning():
-    "One line a task and way of training: accuracies of the seeds, macro-F1, and what it cost."
-    yield "| task | trained | before | after, seeds 0, 1, 2 | 95 % interval of seed 0 | macro-F1 of seed 0 | numbers | seconds | MB |"
-    yield "|---|---|--:|--:|--:|--:|--:|--:|--:|"
+    "One line a task and way of training: accuracies of the seeds beside a bag of words, macro-F1, and what it cost."
+    plain = load("learning")["baselines"]
+    yield "| task | trained | before | bag of words | after, seeds 0, 1, 2 | 95 % interval of seed 0 | macro-F1 of seed 0 | numbers | seconds | MB |"
+    yield "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|"
     for task, what in TASKS.items():
         for way, called in WAYS.items():
             after, cost, r = seeds(task, way, "accuracy")
             low, high = r["accuracy_ci"]
-            yield f"| {what} | {called} | {r['before']:.3f} | {after} | {low:.3f} – {high:.3f} | {r['macro_f1']:.3f} | {cost} |"
+            words = plain[task]["bag of words"]["accuracy"]
+            yield f"| {what} | {called} | {r['before']:.3f} | {words:.3f} | {after} | {low:.3f} – {high:.3f} | {r['macro_f1']:.3f} | {cost} |"
+
+
+def texts(task, way, score, digits):
+    "A score of what was written: before, and after with each seed."
+    rows = sorted((r for r in load("learning")["rows"] if (r["task"], r["adapter"]) == (task, way)), key=lambda r: r["seed"])
+    return f"{rows[0]['written before'][score]:.{digits}f} → " + ", ".join(f"{r['writing'][score]:.{digits}f}" for r in rows)
 
 
 def writing():
-    "One line a way of training: nats per token of explanations in the test split."
-    yield "| fact-check twin, trained | nats per token before | after, seeds 0, 1, 2 | 95 % interval of seed 0 | numbers | seconds | MB |"
+    "One line a way of training: nats per token of explanations in the test split, chrF, and the verdict that a reader guesses."
+    yield "| fact-check twin, trained | nats per token, before → seeds 0, 1, 2 | chrF | verdict read as stated | numbers | seconds | MB |"
     yield "|---|--:|--:|--:|--:|--:|--:|"
     for way, called in WAYS.items():
         after, cost, r = seeds("factcheck", way, "nats")
-        yield f"| {called} | {r['before']:.3f} | {after} | {r['nats_ci'][0]:.3f} – {r['nats_ci'][1]:.3f} | {cost} |"
+        yield f"| {called} | {r['before']:.3f} → {after} | {texts('factcheck', way, 'chrf', 1)} | {texts('factcheck', way, 'verdict', 2)} | {cost} |"
+
+
+def verse():
+    "One line a way of training: the form of sonnets in the test split, whose rhymes no training poem has."
+    yield "| sonnets' twin, trained | fourteen lines, before → seeds 0, 1, 2 | syllables away from ten | rhymes kept | chrF | numbers | seconds | MB |"
+    yield "|---|--:|--:|--:|--:|--:|--:|--:|"
+    for way in ("none", "lora"):
+        _, cost, _ = seeds("sonnets", way, "nats")
+        form = " | ".join(texts("sonnets", way, score, digits) for score, digits in (("fourteen", 2), ("metre", 2), ("rhymes", 2), ("chrf", 1)))
+        yield f"| {WAYS[way]} | {form} | {cost} |"
+
+
+def commands():
+    "One line a task: what `ftlib train` and `ftlib eval` print for the validation rows, on the embedded twin and on real rows, and their seconds."
+    yield "| `ftlib train`, cpu profile | rows | score | before | bag of words | after | 95 % interval | n | train, s | eval, s |"
+    yield "|---|---|---|--:|--:|--:|--:|--:|--:|--:|"
+    for r in load("commands")["rows"]:
+        score = next(name for name in ("chrF", "accuracy") if name in r["scores"])
+        value, low, high, n = r["scores"][score]
+        digits = 1 if score == "chrF" else 3
+        before = r["before"]["writing"]["chrf"] if "before" in r else r["majority"]
+        words = f"{r['bag of words'][0]:.3f}" if "bag of words" in r else ""
+        show = lambda x: f"{x:.{digits}f}"
+        yield (f"| {r['task']} | {'embedded' if r['data'] == 'tiny' else 'real'} | {score} | {show(before)} | {words} | {show(value)} "
+               f"| {show(low)} – {show(high)} | {n} | {r['train_s']:.0f} | {r['eval_s']:.0f} |")
 
 
 def demo():
-    "One line a model that the demo trains: accuracy before and after, beside a bag of words."
+    "One line a model that the demo trains: a score before and after, beside a bag of words."
     results = load("demo")["results"]
-    first, second = results["classify"], results["adapters"]
+    first, second, texts = results["classify"], results["adapters"], results["write"]
     yield "| `ftlib demo` | before | bag of words | after |"
     yield "|---|--:|--:|--:|"
     for task, what in (("fever", "FEVER twin"), ("liar", "LIAR twin")):
-        yield f"| {what}, whole model | {first[f'{task} before']:.3f} | {first[f'{task} bag of words']:.3f} | {first[f'{task} after']:.3f} |"
+        yield f"| {what}, whole model: accuracy | {first[f'{task} before']:.3f} | {first[f'{task} bag of words']:.3f} | {first[f'{task} after']:.3f} |"
     for way in ("the head alone", "LoRA", "LoReFT"):
-        yield f"| LIAR twin, {way} | {second['liar before']:.3f} | {first['liar bag of words']:.3f} | {second[f'{way} after']:.3f} |"
+        yield f"| LIAR twin, {way}: accuracy | {second['liar before']:.3f} | {first['liar bag of words']:.3f} | {second[f'{way} after']:.3f} |"
+    for key, what, digits in (("factcheck chrf", "explanations: chrF", 1), ("factcheck verdict", "explanations: verdict read as stated", 2),
+                              ("sonnets fourteen", "sonnets: share with fourteen lines", 2), ("sonnets metre", "sonnets: syllables away from ten", 2),
+                              ("sonnets rhymes", "sonnets: rhymes kept", 2)):
+        yield f"| {what} | {texts[f'{key} before']:.{digits}f} |  | {texts[f'{key} after']:.{digits}f} |"
 
 
 if __name__ == "__main__":
-    print("\n".join([*speed(), "", *gpu(), "", *adapters(), "", *learning(), "", *writing(), "", *demo()]))
+    print("\n".join([*speed(), "", *gpu(), "", *adapters(), "", *learning(), "", *writing(), "", *verse(), "", *commands(), "", *demo()]))

@@ -1,0 +1,58 @@
+"""The commands as a user types them: `python benchmarks/commands.py [FOLDER] [TASK…]` trains and evaluates every supervised task from the command line on the
+embedded twins and on the real rows in FOLDER (../shared/data if not given; without it the twins alone), with the cpu profile as it is, and writes
+results/commands.json: seconds of both commands, and the scores they printed; the rows of tasks that are not named stay. No row of a data set is
+kept, only numbers."""
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from common import RESULTS, machine, matrix_rate, save
+
+from ftlib.compare import kept_scores
+from ftlib.scores import bag_of_words
+from ftlib.tasks import TASKS, load_task
+
+TASKS_OF = {"classify": ("propaganda", "liar", "fever", "sentiment", "paraphrase"), "sft": ("factcheck", "sonnets")}
+
+
+def command(*words):
+    start = time.perf_counter()
+    done = subprocess.run([Path(sys.executable).with_name("ftlib"), *map(str, words)], capture_output=True, text=True)
+    if done.returncode: raise SystemExit(f"ftlib {' '.join(map(str, words))}: {done.stderr[-2000:]}")
+    return time.perf_counter() - start, done.stdout
+
+
+def numbers(out): return [line for line in out.splitlines() if line[:1] == "│"]
+
+
+def one(objective, task, source, name):
+    with tempfile.TemporaryDirectory() as folder:
+        trained, shown = command("train", objective, task, "--source", source, "--out", Path(folder)/"run")
+        scored, again = command("eval", Path(folder)/"run")
+        kept = kept_scores(Path(folder)/"run")[task, "validation"]
+        report = json.loads((Path(folder)/"run"/"report.json").read_text(encoding="utf-8"))
+    row = {"task": task, "data": name, "train_s": trained, "eval_s": scored, "agree": numbers(shown) == numbers(again),
+           "scores": {r["score"]: [r["value"], r["low"], r["high"], r["n"]] for r in kept["scores"] if not r["score"].startswith("F1 of")}}
+    if "untrained" in report: row["before"] = {k: v for k, v in report["untrained"].items() if k in ("nats_per_token", "writing")}
+    if TASKS[task].kind == "classify":
+        rows, held = load_task(task, "train", source), load_task(task, "validation", source)
+        words = bag_of_words(rows, held)
+        row |= {"majority": report["majority"]["accuracy"], "bag of words": [words["accuracy"], *words["accuracy_ci"], words["f1"]["macro"]], "training rows": len(rows)}
+    print(f"{task} {name}: train {trained:.0f} s, eval {scored:.0f} s, agree {row['agree']}", flush=True)
+    return row
+
+
+if __name__ == "__main__":
+    named = [word for word in sys.argv[1:] if word in TASKS] or [task for tasks in TASKS_OF.values() for task in tasks]
+    folder = Path(next((word for word in sys.argv[1:] if word not in TASKS), Path(__file__).resolve().parents[2]/"shared"/"data"))
+    sources = {"tiny": "tiny"} | ({"real": folder} if folder.is_dir() else {})
+    path = RESULTS/"commands.json"
+    old = [r for r in json.loads(path.read_text(encoding="utf-8"))["rows"] if r["task"] not in named] if path.is_file() else []
+    rate = matrix_rate()
+    new = [one(objective, task, source, name) | {"matrix_gflops": rate}
+           for objective, tasks in TASKS_OF.items() for task in tasks if task in named for name, source in sources.items()]
+    rows = sorted(old + new, key=lambda r: [task for tasks in TASKS_OF.values() for task in tasks].index(r["task"]))
+    save("commands", {"command": "python benchmarks/commands.py FOLDER", "machine": machine(), "rows": rows})
