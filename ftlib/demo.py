@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['SHARES', 'REFERENCE_RATE', 'STEPS', 'WRITES', 'ANSWERS', 'PROMPTS', 'STAGES', 'score_page', 'calibration_page',
-           'classify_stage', 'adapter_stage', 'side_by_side', 'write_stage', 'generate_stage', 'Stage', 'run_demo']
+           'classify_stage', 'adapter_stage', 'write_stage', 'generate_stage', 'Stage', 'run_demo']
 
-# %% ../nbs/15_demo.ipynb #faab8c63
+# %% ../nbs/15_demo.ipynb #5501e48c
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from .evaluate import new_classifier, pairs_of, score_classifier, scoring_split,
 from .gpt2 import load_model
 from .metrics import plot_budget, plot_confusion
 from .report import Report, continue_texts, matrix_rate, surprise
-from .scores import bag_of_words, flat_scores, score_row, shown_scores, span_text
+from .scores import bag_of_words, flat_scores, score_row, side_by_side
 from .settings import load_settings
 from .sft import prompt_ids, respond
 from .tasks import TASKS, load_task
@@ -92,18 +92,10 @@ def adapter_stage(page:Report, task:str="liar", names={"head": "the head alone",
     after = {f"{names[a]} after": r["accuracy"] for a, r in runs.items()}
     return {f"{task} before": runs["head"]["majority"]["accuracy"]} | after
 
-# %% ../nbs/15_demo.ipynb #a6e44d61
+# %% ../nbs/15_demo.ipynb #9e3738ec
 WRITES = {"factcheck": ("chrf", "verdict"), "sonnets": ("fourteen", "metre", "rhymes")}    # what the README tells of each
 ANSWERS = 60
 
-def side_by_side(scores:dict)->list[dict]:
-    "A line for each score, a column for each model: {name: records of `flat_scores`}."
-    found = {name: {r["score"]: r for r in records} for name, records in scores.items()}
-    names = shown_scores([r for records in scores.values() for r in records])
-    cells = lambda s: {name: span_text(of[s]) for name, of in found.items()}
-    return [{"score": s} | cells(s) | {"n": next(of[s]["n"] for of in found.values())} for s in names]
-
-# %% ../nbs/15_demo.ipynb #b7acc57d
 def write_stage(page:Report, tasks=tuple(WRITES))->dict:
     "Fine-tune the embedded model on completions: a text before and after, and what can be counted."
     reached = {}

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ORDERED', 'TECHNIQUES', 'SCORES', 'INTERVALS', 'SHOWN', 'own_scores', 'row_key', 'row_records', 'report_probs',
            'score_classifier', 'texts_of', 'bag_of_words', 'at', 'score_of', 'flat_scores', 'span_text', 'shown_scores',
-           'score_row', 'headline_score', 'line_scores']
+           'score_row', 'side_by_side', 'headline_score', 'line_scores']
 
 # %% ../nbs/14_scores.ipynb #1f6d6197
 import zlib
@@ -147,6 +147,18 @@ def score_row(
     "One line of a table of scores."
     found = {r["score"]: r for r in flat_scores(report)}
     return {"model": name} | {s: span_text(found[s]) for s in shown_scores(found.values())[:most]} | {"n": report["n"]}
+
+# %% ../nbs/14_scores.ipynb #761788b5
+def side_by_side(
+    scores:dict     # {name: records of `flat_scores`}
+)->list[dict]:      # a line for each score that is shown: score, a cell for each name, n
+    "Scores of several models as the lines of a table; a model that lacks a score has an empty cell."
+    found, lines = {name: {r["score"]: r for r in records} for name, records in scores.items()}, []
+    for score in shown_scores([r for records in scores.values() for r in records]):
+        there = {name: of[score] for name, of in found.items() if score in of}
+        cells = {name: span_text(there[name]) if name in there else "" for name in found}
+        lines.append({"score": score} | cells | {"n": ", ".join(dict.fromkeys(str(r["n"]) for r in there.values()))})
+    return lines
 
 # %% ../nbs/14_scores.ipynb #d02ec705
 def headline_score(report:dict)->dict:

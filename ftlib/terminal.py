@@ -24,16 +24,11 @@ def table_of(title:str, rows:list):
     for row in rows: table.add_row(*map(str, row.values()))
     return table
 
-# %% ../nbs/16_terminal.ipynb #0083c6ab
+# %% ../nbs/16_terminal.ipynb #1e003927
 def score_table(title:str, scores:dict):
     "A line for each score with its n, a column for each model: {name: records of `flat_scores`}."
-    from ftlib.scores import shown_scores, span_text
-    found, rows = {name: {r["score"]: r for r in records} for name, records in scores.items()}, []
-    for score in shown_scores([r for records in scores.values() for r in records]):
-        cells = {name: span_text(of[score]) if score in of else "" for name, of in found.items()}
-        counts = dict.fromkeys(str(of[score]["n"]) for of in found.values() if score in of)
-        rows.append({"score": score} | cells | {"n": ", ".join(counts)})
-    return table_of(title, rows)
+    from ftlib.scores import side_by_side
+    return table_of(title, side_by_side(scores))
 
 # %% ../nbs/16_terminal.ipynb #7cfb3d09
 def show_report(report:dict):

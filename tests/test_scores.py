@@ -8,7 +8,7 @@ from datasets import ClassLabel, Dataset, Features, Value
 
 from ftlib.metrics import classification_report, ordinal_report
 from ftlib.scores import (SCORES, at, bag_of_words, flat_scores, headline_score, line_scores, report_probs, row_key, score_row,
-                          shown_scores, texts_of)
+                          shown_scores, side_by_side, texts_of)
 from ftlib.tasks import TASKS, load_task
 
 
@@ -67,6 +67,13 @@ def test_answers_and_texts_are_scores_too():
     assert headline_score(report)["score"] == "right, strict"
     assert list(score_row("m", report))[:3] == ["model", "right, strict", "always 7"]
     assert shown_scores(flat_scores(report))[-2:] == ["chrF", "words"]
+
+
+def test_side_by_side_leaves_a_cell_empty_and_tells_every_n():
+    one, two = ({"score": "accuracy", "value": .5, "low": .4, "high": .6, "n": n} for n in (10, 20))
+    lines = side_by_side({"a": [one, one | {"score": "ECE"}], "b": [two]})
+    assert lines == [{"score": "accuracy", "a": "0.500 [0.400, 0.600]", "b": "0.500 [0.400, 0.600]", "n": "10, 20"},
+                     {"score": "ECE", "a": "0.500 [0.400, 0.600]", "b": "", "n": "10"}]
 
 
 def test_a_flat_line_becomes_records_again():
