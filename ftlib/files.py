@@ -123,7 +123,7 @@ def read_parquet(path:str|Path, required=()):
 @contextmanager
 def atomic_file(path:str|Path):
     "Yields a name beside `path` to write to; the file takes its place when it is complete and on the disk."
-    path, part = Path(path), Path(f"{path}.part")
+    path, part = Path(path), Path(f"{path}.{os.getpid()}.part") # two processes may write the same file at once
     part.touch()
     mode = part.stat().st_mode          # what the umask asks for; safetensors makes files that nobody else may read
     part.unlink()

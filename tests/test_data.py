@@ -4,6 +4,8 @@ import io
 import json
 import random
 import re
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -310,6 +312,14 @@ def test_files_are_whole_or_not_there(tmp_path):
         assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["x.txt"]
     with atomic_file(path) as part: part.write_text("new")
     assert path.read_text() == "new" and [p.name for p in tmp_path.iterdir()] == ["x.txt"]
+
+
+def test_processes_that_write_one_file_do_not_meet(tmp_path):
+    "Each writes a name of its own beside the file, so none takes away what another is about to rename."
+    work = "import sys\nfrom ftlib.files import write_manifest\nfor i in range(150): write_manifest(sys.argv[1], [], turn=i)"
+    both = [subprocess.Popen([sys.executable, "-c", work, str(tmp_path)], stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    assert [process.communicate()[1] for process in both] == [""]*3
+    assert read_manifest(tmp_path)["turn"] == 149 and [p.name for p in tmp_path.iterdir()] == [MANIFEST]
 
 
 def test_nothing_written_is_an_error(tmp_path):
