@@ -8,9 +8,11 @@ import subprocess
 import sys
 
 import pytest
+from ftlib import experiments, settings
 from ftlib.files import load_env
-from ftlib.settings import (EXPERIMENTS, RULES, ClassifySettings, Settings, UnknownName, attempt, check_value, load_settings,
-                            nearest, parse_value, pick_device, profile_name, read_settings, resource, set_seed, unknown)
+from ftlib.settings import (ADAPTERS, EXPERIMENTS, PREFERENCE_LOSSES, PROFILES, RULES, ClassifySettings, Settings, UnknownName, attempt,
+                            check_value, load_settings, nearest, parse_value, pick_device, profile_name, read_settings, resource, set_seed,
+                            unknown)
 
 
 @pytest.fixture
@@ -144,7 +146,8 @@ OUT_OF_RANGE = {"epochs": [0, -1], "max_steps": [-1], "batch_size": [0], "accumu
                 "warmup": [-0.1, 1.1], "min_lr": [-0.1, 2], "clip": [-1], "max_length": [1], "dropout": [-0.1, 1.0], "beta2": [-0.1, 1.0], "log_every": [0],
                 "eval_every": [-1], "save_every": [-1], "seed": [-1, 2**32], "device": ["gpu", "cuda:x", ""], "model": ["", " "],
                 "source": [""], "n_layer": [0], "n_head": [0], "n_embd": [0], "vocab_size": [256],
-                "answers": [-1], "max_new_tokens": [0], "rows": [-1], "held_out": [-1]}
+                "answers": [-1], "max_new_tokens": [0], "rows": [-1], "held_out": [-1],
+                "beta": [0.0, -0.1], "label_smoothing": [-0.1, 0.5], "gamma": [-0.1], "sft_weight": [-0.1]}
 
 
 def test_every_rule_has_a_case(): assert {key for _, names in RULES.values() for key in names} == set(OUT_OF_RANGE)
@@ -158,10 +161,27 @@ def test_out_of_range(folder, key):
         with pytest.raises(ValueError): EXPERIMENTS[experiment](**{key: value})
 
 
-@pytest.mark.parametrize("key,good", [("adapter", "none"), ("wandb", "offline"), ("dtype", "bfloat16"), ("pooling", "mean"), ("schedule", "linear")])
+@pytest.mark.parametrize("key,good", [("adapter", "none"), ("wandb", "offline"), ("dtype", "bfloat16"), ("pooling", "mean"), ("schedule", "linear"),
+                                      ("kind", "discopop"), ("reference", "precomputed"), ("bad_pairs", "refuse")])
 def test_choices(key, good):
-    assert getattr(load_settings("classify", **{key: good}), key) == good
-    with pytest.raises((ValueError, KeyError), match=f"unknown {key} 'xyz'; known: .*{good}"): load_settings("classify", **{key: "xyz"})
+    experiment = next(name for name, kind in EXPERIMENTS.items() if key in kind.__dataclass_fields__)
+    assert getattr(load_settings(experiment, **{key: good}), key) == good
+    with pytest.raises((ValueError, KeyError), match=f"unknown {key} 'xyz'; known: .*{good}"): load_settings(experiment, **{key: "xyz"})
+
+
+def test_preferences(folder):
+    "What is learned from pairs: the losses by name, an adapter's own rate, and the cuda profile laid over the other."
+    for kind in PREFERENCE_LOSSES: assert load_settings("dpo", kind=kind).kind == kind
+    rates = {adapter: [load_settings("dpo.ultrafeedback", profile, adapter=adapter).lr for profile in PROFILES] for adapter in ADAPTERS}
+    assert all(cpu > cuda for cpu, cuda in rates.values()) and len(set(map(tuple, rates.values()))) == len(ADAPTERS)
+    cpu, cuda = (load_settings("dpo.ultrafeedback", profile) for profile in PROFILES)
+    assert (cpu.reference, cuda.reference, cpu.max_new_tokens, cuda.max_length) == ("auto", "precomputed", 64, 1024)
+    assert load_settings("sft", packing="on").packing and not load_settings("sft").packing
+
+
+def test_settings_offers_what_can_be_set():
+    "Nobody needs to know that the classes live in a module of their own."
+    for name in experiments.__all__: assert getattr(settings, name) is getattr(experiments, name) and name in settings.__all__
 
 
 @pytest.mark.parametrize("call,says", [
