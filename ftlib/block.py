@@ -110,23 +110,25 @@ def eval_mode(model:nn.Module):
 
 # %% ../nbs/01_block.ipynb #9f93fc8b
 def position_ids_from(
-    mask,             # (b, past+t): 1 at real tokens; None: all are
+    mask,             # (b, past+t): 1 at real tokens; None: all are; (b, 1, t, t) bool: who sees whom
     past:int,         # how many columns are cached
     t:int,            # how many are new
     device=None
 ):                    # (b, t) or (1, t)
     "Count real tokens: a left-padded row starts at position 0 like any other."
     if mask is None: return torch.arange(past, past+t, device=device)[None]
+    if mask.dim() == 4: return mask[:, 0].sum(-1) - 1
     return (mask.long().cumsum(1) - 1).clamp(min=0)[:, -t:]
 
 # %% ../nbs/01_block.ipynb #d4c74050
 def attention_mask_4d(
-    mask,             # (b, past+t): 1 at real tokens; None: all are
+    mask,             # (b, past+t): 1 at real tokens; None: all are; (b, 1, t, past+t): taken as it is
     past:int,         # how many columns are cached
     t:int,            # how many are queries
     device=None
 ):                    # (1 or b, 1, t, past+t) bool, True where a query may look; None where `is_causal` says it all
     "Causal and padding mask in one; a query that is padding itself looks at itself alone, lest its softmax be empty."
+    if mask is not None and mask.dim() == 4: return mask
     if t == 1: return None if mask is None else mask[:, None, None, :].bool()
     if not past and (mask is None or bool((mask.long().diff() <= 0).all())): return None  # padding right: never seen
     rows, cols = torch.arange(past, past+t, device=device)[:, None], torch.arange(past+t, device=device)

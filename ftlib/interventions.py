@@ -123,12 +123,15 @@ def parse_positions(
 
 def position_mask(
     spec:str,         # as for `parse_positions`
-    prompt_mask       # (b, t): 1 at the prompt's tokens, wherever the padding is
+    prompt_mask       # (b, t): 1 at the prompt's tokens, or a number that grows along the row for each of its prompts
 )->tuple:             # (first, last), two (b, t) bool masks that share no position
     "Where a prompt is edited. Each n becomes min(n, prompt length // 2), so a prompt of one token is left alone."
     prompt, (first, last) = prompt_mask.bool(), parse_positions(spec)
     if first is None: return prompt, torch.zeros_like(prompt)
-    rank, length = prompt.long().cumsum(1) - 1, prompt.sum(1, keepdim=True)          # (b, t), (b, 1)
+    number, (b, t) = prompt_mask.long(), prompt_mask.shape
+    count = number.new_zeros(b, t + 1).scatter_add_(1, number, prompt.long())        # tokens of each prompt
+    length, earlier = count.gather(1, number), (count.cumsum(1) - count - count[:, :1]).gather(1, number)
+    rank = prompt.long().cumsum(1) - 1 - earlier                                     # (b, t), all of them
     upto = lambda n: (length//2).clamp(max=n)
     return prompt & (rank < upto(first)), prompt & (rank >= length - upto(last))
 

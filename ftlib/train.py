@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 import torch
 from fastcore.basics import patch
+from .layout import is_real
 from .optim import NotFinite, add_up, count_steps, describe, gather, join_workers
 from .optim import load_moments, lr_at, make_optimizer, scale_gradients, sync_gradients
 from .runs import History, atomic_dir, atomic_write, live_tensors, open_run, put_back, recover
@@ -83,7 +84,7 @@ def gradients(self:Run, step, group)->dict:
         mask = pair[1].get("attention_mask") if isinstance(pair[1], dict) else None
         with half: loss, weight, metrics = step(self.model, send_to_device(pair[1], self.device))
         (loss/weight if self.size == 1 else loss).backward()
-        parts = {**metrics, "loss": loss, "weight": weight, "tokens": 0 if mask is None else mask.sum()}
+        parts = {**metrics, "loss": loss, "weight": weight, "tokens": 0 if mask is None else is_real(mask).sum()}
         parts = {k: v.item() if hasattr(v, "item") else v for k, v in parts.items()}
         add_up(sums, parts | {"bad": [] if math.isfinite(parts["loss"]) else [describe([pair])]})
     return sums

@@ -117,7 +117,7 @@ def test_a_run_that_was_cut_resumes(tmp_path, monkeypatch, task, stream):
         if len(calls) == 4: raise KeyboardInterrupt
         return sft_loss(model, batch)
     with monkeypatch.context() as m, pytest.raises(KeyboardInterrupt):
-        m.setattr("ftlib.evaluate.sft_loss", stop)
+        m.setattr("ftlib.jobs.sft_loss", stop)
         train_run(settings, tmp_path/"cut")
     resumed = train_run(settings, tmp_path/"cut", resume=True)
     for (name, a), (_, b) in zip(whole.model.state_dict().items(), resumed.model.state_dict().items()): assert torch.equal(a, b), name
