@@ -37,8 +37,8 @@ def pool(
 
 # %% ../nbs/07_classify.ipynb #eac44ba9
 def label_names(num_labels:int, labels=None)->list:
-    "The names of k labels in the order of their ids; None: LABEL_0 …, as in transformers."
-    if type(num_labels) is not int or num_labels < 2: raise ValueError(f"num_labels must be ≥ 2, not {num_labels!r}")
+    "The names of k labels in the order of their ids; None: LABEL_0 …, as in transformers. One alone is a reward."
+    if type(num_labels) is not int or num_labels < 1: raise ValueError(f"num_labels must be ≥ 1, not {num_labels!r}")
     names = [f"LABEL_{i}" for i in range(num_labels)] if labels is None else list(labels)
     if len(set(names)) == len(names) == num_labels: return names
     raise ValueError(f"num_labels is {num_labels}, and these are not as many different labels: {names}")
@@ -188,13 +188,14 @@ def checkpoint_state(self:Classifier)->dict:
 def checkpoint_config(self:Classifier, tokenizer=None)->dict:
     "config.json for transformers, with the labels' names, and a note of the pooling that it does not know."
     from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as known
-    config, names = self.config.to_dict(), dict(enumerate(self.labels))
+    config, names, kind_of = self.config.to_dict(), dict(enumerate(self.labels)), "regression"  # of one number
+    if self.num_labels > 1: kind_of = "single_label_classification"
     kind = config["model_type"]
     if kind not in known: raise ValueError(f"transformers has no sequence classifier for model type {kind!r}")
     for key in ("_name_or_path", "torch_dtype", "num_labels"): config.pop(key, None)
     return config | {"architectures": [known[kind]], "dtype": str(self.score.weight.dtype).removeprefix("torch."),
                      "id2label": names, "label2id": {n: i for i, n in names.items()}, "ftlib_pooling": self.pooling,
-                     "pad_token_id": pad_token(tokenizer or self.config), "problem_type": "single_label_classification"}
+                     "pad_token_id": pad_token(tokenizer or self.config), "problem_type": kind_of}
 
 # %% ../nbs/07_classify.ipynb #4cb81763
 @patch
