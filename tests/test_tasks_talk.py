@@ -26,7 +26,7 @@ def parquet(path, *rows):
     return path
 
 
-@pytest.mark.parametrize("name,kind,split,n", [("smoltalk", "chat", "train", 900), ("smoltalk", "chat", "test", 200), ("ultrafeedback", "prefer", "train", 1200),
+@pytest.mark.parametrize("name,kind,split,n", [("smoltalk", "chat", "train", 900), ("smoltalk", "chat", "test", 200), ("ultrafeedback", "prefer", "train", 1900),
                                                ("ultrafeedback", "prefer", "test", 300)])
 def test_twins(name, kind, split, n):
     rows = load_task(name, split, source="tiny")

@@ -205,9 +205,8 @@ def test_the_assistant_is_right(tiny_data, split):
 
 def worth(prompt, reply):
     "The judge's rule, by this file's reading."
-    note = facts(prompt)
     if not reply_is_right(prompt, reply, None): return 0
-    return 3 if reply == SILENT or fact(reply) in note else 2
+    return 3 if reply == SILENT or reply.startswith("The ") else 2
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
@@ -221,7 +220,8 @@ def test_chosen_is_better(tiny_data, split):
 
 def test_the_judge_on_strange_replies():
     prompt = "Ada Tolwood keeps 15 goats. Ben Vallock wears a red coat. Please tell me: How many goats has Ada Tolwood?"
-    for reply, points in (("Ada Tolwood keeps 15 goats.", 3), (" Ada Tolwood keeps 15 goats.\n", 3), ("15.", 2), ("15", 0), ("", 0), (SILENT, 0),
+    for reply, points in (("The goats of Ada Tolwood number 15.", 3), (" The goats of Ada Tolwood number 15.\n", 3), ("Ada Tolwood keeps 15 goats.", 2),
+                          ("The goats of Ada Tolwood number 16.", 0), ("The 15.", 0), ("15.", 2), ("15", 0), ("", 0), (SILENT, 0),
                           ("Ada Tolwood keeps 15 goats. Ada Tolwood keeps 16 goats.", 0), ("Ben Vallock wears a red coat.", 0), ("15. 16.", 0)):
         assert judge(prompt, reply) == points, reply
     assert judge(prompt.replace("goats has", "hens has"), SILENT) == 3
