@@ -20,7 +20,7 @@ from .frozen import freeze, heads, language_model
 from .gpt2 import checkpoint_folder, load_model, read_config, read_json
 from .logps import output_head
 from .lora import LoRAConfig, add_lora, load_lora, lora_disabled, lora_layers, merge_lora, save_lora
-from .reft import ReFTConfig, add_reft, load_reft, merge_reft, reft_disabled, save_reft
+from .reft import ReFTConfig, add_reft, load_reft, merge_reft, reft_disabled, save_reft, still_reft
 from .runs import atomic_dir
 from .settings import typed, unknown
 
@@ -51,13 +51,15 @@ def train_head(model:nn.Module)->nn.Module:
 
 def add_adapter(
     model:nn.Module,    # a language model or a Classifier; changed in place
-    settings            # its `adapter`, and `lora` or `reft`
+    settings,           # its `adapter`, and `lora` or `reft`
+    still:bool=False    # the adapter has to start as nothing, for a policy that is compared with its own base
 )->nn.Module:           # the same object: what is to be trained requires a gradient, nothing else does
     "What every objective calls between loading a model and training it."
     config = adapter_config(settings)
     if settings.adapter == "head": return train_head(model)
     if settings.adapter == "lora": return add_lora(model, config)
-    return add_reft(model, config) if settings.adapter == "reft" else model
+    if settings.adapter != "reft": return model
+    return still_reft(add_reft(model, config)) if still else add_reft(model, config)
 
 # %% ../nbs/14_adapters.ipynb #392234fa
 def set_dropout(

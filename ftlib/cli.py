@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Optional
 import typer
 from .files import load_env
+from .experiments import KINDS
 from .settings import CHOICES, EXPERIMENTS, UnknownName, load_settings, unknown
 from .terminal import console, fetch_all, score_table, show_board, show_report, table_of, which_tasks
 
@@ -50,13 +51,13 @@ def overrides(pairs:list)->dict:
     return dict(pair.split("=", 1) for pair in pairs)
 
 # %% ../nbs/16_cli.ipynb #9aafa00b
-OBJECTIVES = ("classify", "sft")
+OBJECTIVES = tuple(KINDS)
 
 def check_task(objective:str, task:str):
     "Refuse an objective that does not exist, and a task that it is not for."
     from ftlib.tasks import TASKS
-    if objective not in OBJECTIVES: raise unknown("objective", objective, OBJECTIVES)
-    fitting = [name for name, t in TASKS.items() if (t.kind == "classify") == (objective == "classify")]
+    if objective not in KINDS: raise unknown("objective", objective, KINDS)
+    fitting = [name for name, t in TASKS.items() if t.kind in KINDS[objective]]
     if task not in fitting: raise unknown(f"task of {objective}:" if task in TASKS else "task", task, fitting)
 
 # %% ../nbs/16_cli.ipynb #ca483ee2
@@ -108,7 +109,7 @@ def eval_(*,
     split:Annotated[Optional[str], typer.Option(help="train, validation (the default) or test.")] = None,
     source:Annotated[Optional[str], typer.Option(help="tiny, hub or a folder; by default as trained.")] = None,
     n:Annotated[Optional[int], typer.Option(help="Only the first so many rows.")] = None,
-    judge:Annotated[Optional[str], typer.Option(help="A classifier's run that reads the verdict of explanations.")] = None,
+    judge:Annotated[Optional[str], typer.Option(help="A run that reads explanations or judges replies.")] = None,
 ):
     "Score a checkpoint, every score with n and a 95 % interval; keeps the scores and adds a line to runs/leaderboard.jsonl."
     from ftlib.compare import LEADERBOARD, add_to_board, board_line, keep_scores, scores_folder

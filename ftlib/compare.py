@@ -95,7 +95,7 @@ def kept_scores(
 
 # %% ../nbs/14_compare.ipynb #263a3ea4
 TESTED = {"right": "accuracy", "chrf": "chrF, mean of rows", "verdict": "verdict", "metre": "metre", "rhymes": "rhymes",
-          "nats": "nats per token"}
+          "nats": "nats per token", "quality": "judge's score", "ranked": "reward accuracy", "margin": "reward margin"}
 
 def same_rows(a:list, b:list)->list[tuple]:
     "Pairs of records of the same rows."
@@ -108,7 +108,7 @@ def paired_rows(
     "Paired tests of everything that two runs keep of the same rows."
     pairs, out = same_rows(a, b), []
     if not pairs: raise ValueError("the two runs have no row in common: evaluate both on the same task, split and source")
-    keys = dict.fromkeys(key for key in pairs[0][0] if key in TESTED or key.startswith("right"))
+    keys = dict.fromkeys(key for row, _ in pairs for key in row if key in TESTED or key.startswith("right"))
     for key in keys:
         both = [(x[key], y[key], x.get("tokens", 1)) for x, y in pairs if key in x and key in y]
         if not both: continue

@@ -157,7 +157,8 @@ def hub_errors(what:str, repo_id:str, repo_type:str, revision:str|None=None):
     except errors.EntryNotFoundError: why = "the repository has no such file"
     except (OSError, ValueError, RuntimeError) as error: kind, why = FileNotFoundError, str(error).strip().split("\n")[0]
     except errors.HTTPError as error: kind, why = FileNotFoundError, f"the hub cannot be reached or broke off ({error})"
-    raise kind(f"could not get {what} from the {repo_type} {repo_id}: {why}")
+    here = "" if repo_type == "dataset" else f"; there is no folder {repo_id} either"
+    raise kind(f"could not get {what} from the {repo_type} {repo_id}: {why}{here}")
 
 # %% ../nbs/01_hub.ipynb #2c16a368
 def notes(*names:str)->Path:

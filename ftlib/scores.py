@@ -91,7 +91,12 @@ SCORES = ( # name, path in a report, better when it is: "+" more, "-" less, "" n
     ("chrF", "writing/chrf", "+"), ("verdict", "writing/verdict", "+"), ("verdict of true", "writing/verdict_of_true", ""),
     ("words", "writing/words", ""), ("words told", "writing/words_told", ""), ("copied", "writing/copied", ""),
     ("repeated", "writing/repeated", "-"), ("lines", "writing/lines", ""), ("fourteen", "writing/fourteen", "+"),
-    ("syllables", "writing/syllables", ""), ("metre", "writing/metre", "-"), ("rhymes", "writing/rhymes", "+"))
+    ("syllables", "writing/syllables", ""), ("metre", "writing/metre", "-"), ("rhymes", "writing/rhymes", "+"),
+    ("win rate", "wins/rate", "+"), ("judge's score", "wins/quality", "+"), ("score before", "wins/quality_before", ""),
+    ("reward accuracy", "preference/accuracy", "+"), ("reward margin", "preference/margin", "+"),
+    ("chosen reward", "preference/chosen_reward", ""), ("rejected reward", "preference/rejected_reward", ""),
+    ("reply's words", "replies/words", ""), ("words before", "replies/words_before", ""),
+    ("unchanged", "replies/unchanged", ""))
 INTERVALS = {"f1/macro": "macro_f1_ci", "precision/macro": "ci/precision/macro", "recall/macro": "ci/recall/macro",
              "nats_per_token": "nats_ci"}    # where an interval is not beside its value, under its name and _ci
 
@@ -128,7 +133,9 @@ def flat_scores(
 
 # %% ../nbs/14_scores.ipynb #1a3081e3
 SHOWN = ("accuracy", "macro-F1", "span micro-F1", "kappa", "distance", "ECE", "nats per token", "chrF", "verdict",
-         "verdict of true", "words", "words told", "copied", "repeated", "lines", "fourteen", "syllables", "metre", "rhymes")
+         "verdict of true", "words", "words told", "copied", "repeated", "lines", "fourteen", "syllables", "metre", "rhymes",
+         "win rate", "reward accuracy", "judge's score", "score before", "reward margin", "chosen reward", "rejected reward",
+         "reply's words", "words before")
 
 def span_text(record:dict)->str:
     "A score with its interval."
@@ -162,10 +169,11 @@ def side_by_side(
 
 # %% ../nbs/14_scores.ipynb #d02ec705
 def headline_score(report:dict)->dict:
-    "The one score by which runs of a task are ordered: right answers, chrF, hits by span, accuracy, else nats per token."
+    "The one score by which runs of a task are ordered: right answers, chrF, win rate, hits by span, accuracy, else nats."
     found = {r["score"]: r for r in flat_scores(report)}
     right = [s for s in found if s.startswith("right")]
-    return found[next(s for s in (*right, "chrF", "span micro-F1", "accuracy", "nats per token") if s in found)]
+    first = (*right, "chrF", "win rate", "reward accuracy", "span micro-F1", "accuracy", "nats per token")
+    return found[next(s for s in first if s in found)]
 
 def line_scores(line:dict)->list[dict]:
     "The scores of a flat line, in which NAME stands beside \"NAME low\", \"NAME high\" and \"NAME n\", as records."

@@ -27,6 +27,19 @@ def test_evaluate_repeats_the_training_report(run):
     assert trained.report["split"] == "validation" and trained.report["majority"]["n"] == trained.report["n"]
 
 
+@pytest.mark.parametrize("experiment", ["classify.fever", "sft.smoltalk", "dpo.ultrafeedback"])
+@pytest.mark.parametrize("adapter", ["none", "lora"])
+def test_resuming_a_finished_run_gives_its_scores_again(tmp_path, experiment, adapter):
+    "And not those of the model that it started from."
+    small = {} if experiment.startswith("classify") else {"answers": 1, "max_new_tokens": 4}
+    settings = load_settings(experiment, profile="cpu", device="cpu", adapter=adapter, rows=16, held_out=6, max_steps=3, lr=1e-2, batch_size=4, max_length=96, **small)
+    first = train_run(settings, tmp_path/"run")
+    kept = {name: (tmp_path/"run"/name).read_bytes() for name in ("report.json", "metrics.jsonl", "checkpoint/training.json")}
+    again = train_run(settings, tmp_path/"run", resume=True)
+    assert again.report == first.report and again.rows == first.rows and again.history == first.history
+    for name, text in kept.items(): assert (tmp_path/"run"/name).read_bytes() == text, name
+
+
 def test_the_split_is_said(run):
     assert evaluate(run[0], split="test", n=20)["split"] == "test" and evaluate(run[0], split="test", n=20)["n"] == 20
 
