@@ -21,6 +21,11 @@ STEPS = {("LoRA", "GPT2LM, ours"): "LoRA on `c_attn`, r = 8", ("LoRA", "GPT-2, o
          ("LoRA", "Qwen2, ours"): "LoRA on q and v, r = 8, Qwen2 in our loop", ("LoReFT", "GPT2LM, ours"): "LoReFT, rank 4, f1+l1, tied",
          ("LoReFT", "GPT-2, ours"): "the same, transformers' GPT-2 in our loop", ("LoReFT", "Qwen2, ours"): "the same, Qwen2 in our loop"}
 
+PAIRS = {"DPO, 70 + 45": "prompts of 70, replies of 45, reference scored in the step", "DPO, 70 + 45, precomputed": "the same, reference scored before",
+         "DPO, 200 + 40": "prompts of 200, replies of 40, reference scored in the step", "DPO, 124M": "124M, 70 + 45, reference scored in the step",
+         "DPO, 124M, precomputed": "124M, the same, reference scored before"}
+MODELS = {"GPT2LM": "GPT-2", "GPT-2": "GPT-2", "Qwen2": "Qwen2"}       # our model, and trl's to compare it with
+
 
 def load(name): return json.loads((RESULTS/f"{name}.json").read_text(encoding="utf-8"))
 
@@ -59,6 +64,42 @@ def adapters():
         own, peer = times[who], times[("Qwen2" if "Qwen2" in who else "GPT-2") + (", peft" if case == "LoRA" else ", pyreft")]
         yield (f"| {what} | {peer['median']:#.3g} | {own['median']:#.3g} | {peer['median']/own['median']:.2f} "
                f"| {own['peak_mb']:.0f} ({peer['peak_mb']:.0f}) |")
+
+
+def measured(name): return (RESULTS/f"{name}.json").exists()
+
+
+def preference():
+    "One line a case and model: a DPO step of ours and of trl's trainer on a model of the same kind; large shapes have their memory alone."
+    if not measured("preference"): return
+    yield "| a DPO step of 8 pairs | model in ftlib | trl, s | ftlib, s | times faster | share of the ceiling (trl) | peak memory, MB (trl) |"
+    yield "|---|---|--:|--:|--:|--:|--:|"
+    for case, what in PAIRS.items():
+        times = load("preference")["cases"][case]["times"]
+        for own, kind in MODELS.items():
+            if f"ftlib, {own}" not in times: continue
+            mine, peer = times[f"ftlib, {own}"], times[f"trl, {kind}"]
+            share = "{:.0f} % ({:.0f} %)".format(*(100*row["share_of_ceiling"] for row in (mine, peer))) if "share_of_ceiling" in mine else ""
+            took = f"{peer['median']:#.3g} | {mine['median']:#.3g} | {peer['median']/mine['median']:.2f}" if "median" in mine else " | | "
+            mb = f"{mine['peak_mb']:.0f} ({peer['peak_mb']:.0f})"
+            yield f"| {what} | {called(own)} | {took} | {share} | {mb} |"
+
+
+def called(model): return model if model == "GPT2LM" else f"transformers' {model}"
+
+
+def epochs():
+    "One line a model: tokens a second in an epoch of SFT, trl's three ways of making batches and our two."
+    if not measured("preference"): return
+    yield "| an epoch of SFT, model in ftlib | trl, tokens/s: as it comes, by length, packed | ftlib: bucketed, packed | times faster than trl's best | peak memory, MB (trl) |"
+    yield "|---|--:|--:|--:|--:|"
+    row = load("preference")["cases"]["SFT"]
+    for own, kind in MODELS.items():
+        rate = lambda names: ", ".join(f"{row['times'][name]['tokens_per_second']:,.0f}" for name in names)
+        mb = lambda names: ", ".join(f"{row['times'][name]['peak_mb']:.0f}" for name in names)
+        mine, theirs = [f"ftlib{way}, {own}" for way in ("", " packed")], [f"trl{way}, {kind}" for way in ("", " by length", " packed")]
+        faster = ", ".join(f"{row['times_faster'][name]:.2f}" for name in mine)
+        yield f"| {called(own)} | {rate(theirs)} | {rate(mine)} | {faster} | {mb(mine)} ({mb(theirs)}) |"
 
 
 def seeds(task, way, score):
@@ -122,6 +163,26 @@ def commands():
                f"| {show(low)} – {show(high)} | {n} | {r['train_s']:.0f} | {r['eval_s']:.0f} |")
 
 
+def preferred():
+    "One line a way of training: win rates by the exact judge and reward accuracy on the test split, over seeds."
+    rows = load("learning_preferences")["rows"]
+    seeds = ", ".join(str(seed) for seed in sorted({r["seed"] for r in rows}))
+    yield (f"| UltraFeedback twin, trained | DPO over SFT, seed {seeds} | 95 % interval of seed 0 | SFT on the chosen alone over SFT | DPO over that "
+           "| reward accuracy | judge's score, SFT → DPO | words | numbers | SFT + DPO, s |")
+    yield "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
+    for way, called in (("none", "whole model"), ("lora", "LoRA")):
+        mine = sorted((r for r in rows if r["adapter"] == way), key=lambda r: r["seed"])
+        if not mine: continue
+        wins = lambda name: ", ".join(f"{r['wins'][name]['rate']:.3f}" for r in mine)
+        low, high = mine[0]["wins"]["dpo over sft"]["rate_ci"]
+        middle = lambda show: statistics.median(show(r) for r in mine)
+        accuracy = ", ".join(f"{r['preference']['accuracy']:.3f}" for r in mine)
+        judge, words = ([middle(lambda r: r[key][name]) for name in ("sft", "dpo")] for key in ("judge", "words"))
+        yield (f"| {called} | {wins('dpo over sft')} | {low:.3f} – {high:.3f} | {wins('chosen over sft')} | {wins('dpo over chosen')} | {accuracy} "
+               f"| {judge[0]:.2f} → {judge[1]:.2f} | {words[0]:.1f} → {words[1]:.1f} | {mine[0]['trainable']:,} "
+               f"| {middle(lambda r: r['sft_seconds']):.0f} + {middle(lambda r: r['dpo_seconds']):.0f} |")
+
+
 def demo():
     "One line a model that the demo trains: a score before and after, beside a bag of words."
     results = load("demo")["results"]
@@ -136,7 +197,11 @@ def demo():
                               ("sonnets fourteen", "sonnets: share with fourteen lines", 2), ("sonnets metre", "sonnets: syllables away from ten", 2),
                               ("sonnets rhymes", "sonnets: rhymes kept", 2)):
         yield f"| {what} | {texts[f'{key} before']:.{digits}f} |  | {texts[f'{key} after']:.{digits}f} |"
+    if "preferences" not in results: return
+    third = results["preferences"]
+    yield f"| DPO after SFT: the exact judge's score, of 3 | {third['judge before']:.2f} |  | {third['judge after']:.2f} |"
+    yield f"| DPO: win rate over the SFT model | 0.500 |  | {third['win rate']:.3f} |"
 
 
 if __name__ == "__main__":
-    print("\n".join([*speed(), "", *gpu(), "", *adapters(), "", *learning(), "", *writing(), "", *verse(), "", *commands(), "", *demo()]))
+    print("\n".join([*speed(), "", *gpu(), "", *adapters(), "", *preference(), "", *epochs(), "", *learning(), "", *writing(), "", *verse(), "", *preferred(), "", *commands(), "", *demo()]))
