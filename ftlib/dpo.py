@@ -8,9 +8,11 @@ __all__ = ['frozen_copy', 'scored', 'Reference', 'fingerprint', 'by_length', 're
 
 # %% ../nbs/13_dpo.ipynb #dc970d18
 import copy, hashlib
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 import torch
 from .block import eval_mode
+from .files import atomic_file
 from .losses import check_kind, dpo_loss, implicit_rewards
 from .pairs import pair_batches, pair_logps
 from .runs import read_state, write_state
@@ -84,11 +86,13 @@ def with_reference(
 )->list[dict]:
     "The examples with the reference's log-probs: computed, or read from a file that was made with these weights and pairs."
     mark = fingerprint(model, examples)
-    kept = read_state(path) if path and path.is_file() else {}
+    kept = {}
+    with suppress(FileNotFoundError, ValueError): kept = read_state(path) if path else {}   # a damaged file is made again
     if kept.get("fingerprint") != mark:
         kept = {"fingerprint": mark, "logps": reference_logps(model, pair_batches(examples, batch_size, shared=shared))}
         if path: path.parent.mkdir(parents=True, exist_ok=True)
-        if path: write_state(path, kept)
+        with atomic_file(path) if path else nullcontext() as part:
+            if path: write_state(part, kept)
     return [e | {"ref_logps": pair} for e, pair in zip(examples, kept["logps"].tolist())]
 
 # %% ../nbs/13_dpo.ipynb #1bd14d39

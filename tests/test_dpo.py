@@ -162,12 +162,11 @@ def test_a_file_of_log_probs_is_used_where_it_fits(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("change", [lambda b: b[:-3], lambda b: b[:5], lambda b: b"", lambda b: b"x"*len(b)])
-def test_a_damaged_file_is_made_again_or_named(tmp_path, change):
+def test_a_damaged_file_is_made_again(tmp_path, change):
     model, pairs, path = build("gpt2_ours"), made_pairs(), tmp_path/"reference.safetensors"
     good = with_reference(model, pairs, path)
     path.write_bytes(change(path.read_bytes()))
-    try: assert with_reference(model, pairs, path) == good
-    except ValueError as error: assert "reference.safetensors is cut short or damaged" in str(error)
+    assert with_reference(model, pairs, path) == good and [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
 def references(model, policy, pairs):
@@ -180,6 +179,7 @@ def references(model, policy, pairs):
 @pytest.mark.parametrize("adapter", ["lora", "reft"])
 def test_every_reference_is_the_same(any_model, adapter):
     "And the policy, moved away from it, gets the same loss and gradients with each."
+    torch.manual_seed(0)
     pairs, base = made_pairs(), frozen_copy(any_model)
     policy = add_lora(any_model, LoRAConfig(r=2)) if adapter == "lora" else still_reft(add_reft(any_model, ReFTConfig(rank=2)))
     for _, reference, rows in references(base, policy, pairs): check_start(policy, reference, collate_pairs(rows))
@@ -198,7 +198,7 @@ def test_every_reference_is_the_same(any_model, adapter):
             assert n == 5 and all(p.grad is None for p in base.parameters())
     assert abs(found[0][2]) > 1e-3
     for other in found[1:]:
-        for a, b in zip(found[0], other): assert (a - b).abs().max() <= 2e-5*max(1, a.abs().max())
+        for a, b in zip(found[0], other): assert (a - b).abs().max() <= 5e-5*max(1, a.abs().max())
     with pytest.raises(ValueError, match="the reference differs from the policy before the first step, by .* of the largest log-prob"): check_start(policy, Reference(base), collate_pairs(pairs))
 
 
