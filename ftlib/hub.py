@@ -147,18 +147,17 @@ class NotOnHub(FileNotFoundError):
 def hub_errors(what:str, repo_id:str, repo_type:str, revision:str|None=None):
     "Whatever goes wrong inside is told in one sentence."
     from huggingface_hub import errors
-    kind = NotOnHub
+    kind, here = NotOnHub, "" if repo_type == "dataset" else f"; there is no folder {repo_id} either"
     try: return (yield)
     except errors.GatedRepoError: kind, why = FileNotFoundError, "it is gated: ask for access on its page and set HF_TOKEN"
-    except errors.RepositoryNotFoundError: why = "no such repository, or a private one: check the name or set HF_TOKEN"
+    except errors.RepositoryNotFoundError: why = f"no such repository, or a private one: check the name or set HF_TOKEN{here}"
     except errors.RevisionNotFoundError: why = f"it has no revision '{revision}'"
     except errors.LocalEntryNotFoundError:
-        kind, why = FileNotFoundError, "the hub cannot be reached and there is no copy in the cache"
+        kind, why = FileNotFoundError, f"the hub cannot be reached and there is no copy in the cache{here}"
     except errors.EntryNotFoundError: why = "the repository has no such file"
     except (OSError, ValueError, RuntimeError) as error: kind, why = FileNotFoundError, str(error).strip().split("\n")[0]
-    except errors.HTTPError as error: kind, why = FileNotFoundError, f"the hub cannot be reached or broke off ({error})"
-    here = "" if repo_type == "dataset" else f"; there is no folder {repo_id} either"
-    raise kind(f"could not get {what} from the {repo_type} {repo_id}: {why}{here}")
+    except errors.HTTPError as error: kind, why = FileNotFoundError, f"the hub cannot be reached or broke off ({error}){here}"
+    raise kind(f"could not get {what} from the {repo_type} {repo_id}: {why}")
 
 # %% ../nbs/01_hub.ipynb #2c16a368
 def notes(*names:str)->Path:

@@ -19,6 +19,15 @@ os.environ.setdefault("MPLBACKEND", "agg")
 for name in ("FTLIB_PROFILE", "WANDB_API_KEY", "HF_TOKEN", "NVIDIA_API_KEY"): os.environ.pop(name, None)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def vector_mathematics_is_ready():
+    """MKL picks the kernel of each function when it is first called; two threads that call one first may get a coarse one for that call
+    (github.com/pytorch/pytorch/issues/188792), and transformers' gelu_new was 2e-5 off in the first test of a run."""
+    import torch
+    for f in (torch.tanh, torch.exp, torch.log, torch.sqrt, torch.erf, torch.sin, torch.cos, torch.log1p, torch.expm1):
+        for dtype in (torch.float32, torch.float64): f(torch.ones(1, dtype=dtype))
+
+
 @pytest.fixture(scope="session")
 def root(): return ROOT
 

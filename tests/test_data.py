@@ -342,6 +342,7 @@ def test_faults_of_the_hub():
         with pytest.raises(FileNotFoundError) as caught: hub_call("x", False, call, "a/b", repo_type="model", revision="v9")
         return str(caught.value)
     assert fails(errors.EntryNotFoundError("404\n\nlong")).endswith("the repository has no such file")
+    assert fails(errors.LocalEntryNotFoundError("…")).endswith("no copy in the cache; there is no folder a/b either")
     assert fails(OSError(28, "No space left on device")).endswith("No space left on device")
     assert "\n" not in fails(ValueError("first\nsecond"))
 
