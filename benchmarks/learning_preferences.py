@@ -1,6 +1,7 @@
 """What preferences teach, over seeds: `python benchmarks/learning_preferences.py [SEED…]` runs SFT on the embedded conversations, then DPO on the embedded
 pairs from there, with the whole model and with LoRA, and SFT on the chosen replies alone for as many steps; the tiny world's exact judge compares
-what the three say to the held-out prompts. Writes results/learning_preferences.json. Seconds are of the trainings with their scores, start-up apart."""
+what the three say to the held-out prompts. Last, the whole model with other weights on the chosen replies' likelihood. Writes
+results/learning_preferences.json. Seconds are of the trainings with their scores, start-up apart."""
 import sys
 import tempfile
 import time
@@ -12,7 +13,7 @@ from ftlib.reward_model import judged, win_rate
 from ftlib.settings import load_settings
 from ftlib.evaluate import scoring_split, train_run
 
-SEEDS, WAYS = (0, 1, 2), ("none", "lora")
+SEEDS, WAYS, WEIGHTS = (0, 1, 2), ("none", "lora"), (0.0, 0.05, 0.2, 1.0)
 
 
 def timed(settings, out=None):
@@ -45,9 +46,21 @@ def one(way, seed):
     return row
 
 
+def weights():
+    "DPO of the whole model from one start, seed 0, with several weights on the chosen reply's likelihood: who ranks, and who can still speak."
+    common = {"profile": "cpu", "seed": 0}
+    with tempfile.TemporaryDirectory() as folder:
+        train_run(load_settings("sft.smoltalk", **common), f"{folder}/sft")
+        for weight in WEIGHTS:
+            run = train_run(load_settings("dpo.ultrafeedback", model=f"{folder}/sft", sft_weight=weight, **common), split="test")
+            row = {"sft_weight": weight, "steps": run.history[-1]["step"], **{key: run.report[key] for key in ("preference", "replies", "wins")}}
+            print("weight", weight, f"· win rate {row['wins']['rate']:.3f} · accuracy {row['preference']['accuracy']:.3f}", flush=True)
+            yield row
+
+
 if __name__ == "__main__":
-    rows = []
-    for seed in [int(seed) for seed in sys.argv[1:]] or SEEDS:
-        for way in WAYS:
-            rows.append(one(way, seed))
-            save("learning_preferences", {"command": "python benchmarks/learning_preferences.py [SEED…]", "machine": machine(), "rows": rows})
+    found = {"command": "python benchmarks/learning_preferences.py [SEED…]", "machine": machine(), "rows": [], "weights": []}
+    for key, made in (("rows", (one(way, seed) for seed in [int(seed) for seed in sys.argv[1:]] or SEEDS for way in WAYS)), ("weights", weights())):
+        for row in made:
+            found[key].append(row)
+            save("learning_preferences", found)

@@ -30,7 +30,7 @@ from .tasks import TASKS, load_task
 SHARES = {"classify": 25, "adapters": 30, "write": 35, "generate": 5, "preferences": 40, "reinforce": 40, "report": 5}
 REFERENCE_RATE = 230.0          # GFLOP/s of float32 matrix products, at which the shares are meant
 STEPS = {"fever": 60, "liar": 70, "factcheck": 60, "sonnets": 120, # a share of what
-         "smoltalk": 20, "ultrafeedback": 90}                                # `ftlib train` takes
+         "smoltalk": 20, "ultrafeedback": 150}                                # `ftlib train` takes
 
 # %% ../nbs/15_demo.ipynb #69b4a175
 def score_page(page:Report, task:str, held, run, before:dict, words:dict):
@@ -151,8 +151,8 @@ def preference_stage(page:Report)->dict:
     page.text(f"The embedded twin: {STEPS['smoltalk']} steps of SFT on conversations, then {STEPS['ultrafeedback']} of DPO on "
               f"pairs of replies; {len(run.rows)} held-out pairs of people whom no training row knows.")
     preference_page(page, run, scoring_split("ultrafeedback", "tiny", "test")[1])
-    wins, ranks = run.report["wins"], run.report["preference"]
-    return {"judge before": wins["quality_before"], "judge after": wins["quality"], "win rate": wins["rate"],
+    start, wins, ranks = run.report["untrained"]["wins"], run.report["wins"], run.report["preference"]
+    return {"judge before": start["quality"], "judge after": wins["quality"], "win rate": wins["rate"],
             "reward accuracy": ranks["accuracy"]}
 
 # %% ../nbs/15_demo.ipynb #ece1a39a

@@ -32,7 +32,7 @@ def scored(model, batch:dict)->tuple:
 
 @dataclass
 class Reference:
-    "Where the reference's log-probs come from: called with the policy and a batch, it gives them for both replies, (b,) each."
+    "Where the reference's log-probs come from."
     model:torch.nn.Module|None = None   # a frozen copy; None: the policy with its adapter off, or what the batch brings
     disabled:object = None              # a context manager of the policy that switches its adapter off
     free:bool = False                   # there is none: simpo
@@ -42,12 +42,12 @@ class Reference:
         if "ref_logps" in batch: return batch["ref_logps"].unbind(1)
         if self.model is not None: return scored(self.model, batch)
         with self.disabled(policy): return scored(policy, batch)
-    __call__ = logps
 
 # %% ../nbs/13_dpo.ipynb #cd2860e2
 def fingerprint(model, examples:list)->str:
-    "A name for these weights with these pairs; it changes when either does."
-    found = hashlib.blake2b(digest_size=16)
+    "A name for these weights with these pairs, and for the precision of now; it changes when any of them does."
+    found, device = hashlib.blake2b(digest_size=16), next(model.parameters()).device.type
+    if torch.is_autocast_enabled(device): found.update(str(torch.get_autocast_dtype(device)).encode())
     for name, p in model.named_parameters():
         found.update(name.encode())
         found.update(p.detach().cpu().contiguous().view(torch.uint8).numpy().data)

@@ -59,19 +59,19 @@ def reply_report(
     rows, now:list, before:list,   # n rows, and what the policy and its reference say to them
     reward:Callable|None           # who judges; None: lengths are all there is to tell
 )->tuple:                          # the report, and a record for each row
-    "Words of the replies and, where there is a judge, the win rate over the replies of before."
-    words = {"words": [len(t.split()) for t in now], "words_before": [len(t.split()) for t in before]}
-    same = [float(a == b) for a, b in zip(now, before)]
-    report = {"replies": {"n": len(now), "level": 0.95} | with_ci(words | {"unchanged": same})}
+    "Words of the replies and, where there is a judge, the win rate over the replies of before; under \"untrained\" the start."
+    report, untrained = ({"replies": {"n": len(said), "level": 0.95} | with_ci({"words": [len(t.split()) for t in said]})}
+                         for said in (now, before))
+    report["replies"] |= with_ci({"unchanged": [float(a == b) for a, b in zip(now, before)]})
     records = [{"said": a, "said_before": b} for a, b in zip(now, before)]
-    if reward is None: return report, records
-    given = judged(rows, {"now": now, "before": before}, reward)
-    report["wins"] = {"level": 0.95} | win_rate(given["now"], given["before"])
-    known = {name: x[x == x] for name, x in (("quality", given["now"]), ("quality_before", given["before"]))}
-    report["wins"] |= with_ci(known)
-    for record, a, b in zip(records, given["now"].tolist(), given["before"].tolist()):
-        record |= {"quality": a, "quality_before": b, "won": (a > b) + 0.5*(a == b)} if a == a and b == b else {}
-    return report, records
+    if reward is not None:
+        given = judged(rows, {"now": now, "before": before}, reward)
+        report["wins"] = {"level": 0.95} | win_rate(given["now"], given["before"])
+        for which, x in ((report, given["now"]), (untrained, given["before"])):
+            which["wins"] = which.get("wins", {"n": int((x == x).sum()), "level": 0.95}) | with_ci({"quality": x[x == x]})
+        for record, a, b in zip(records, given["now"].tolist(), given["before"].tolist()):
+            record |= {"quality": a, "quality_before": b, "won": (a > b) + 0.5*(a == b)} if a == a and b == b else {}
+    return report | {"untrained": {"n": len(rows)} | untrained}, records
 
 # %% ../nbs/14_preferences.ipynb #b10be92d
 class Before:

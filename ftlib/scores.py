@@ -92,11 +92,10 @@ SCORES = ( # name, path in a report, better when it is: "+" more, "-" less, "" n
     ("words", "writing/words", ""), ("words told", "writing/words_told", ""), ("copied", "writing/copied", ""),
     ("repeated", "writing/repeated", "-"), ("lines", "writing/lines", ""), ("fourteen", "writing/fourteen", "+"),
     ("syllables", "writing/syllables", ""), ("metre", "writing/metre", "-"), ("rhymes", "writing/rhymes", "+"),
-    ("win rate", "wins/rate", "+"), ("judge's score", "wins/quality", "+"), ("score before", "wins/quality_before", ""),
+    ("win rate", "wins/rate", "+"), ("judge's score", "wins/quality", "+"),
     ("reward accuracy", "preference/accuracy", "+"), ("reward margin", "preference/margin", "+"),
     ("chosen reward", "preference/chosen_reward", ""), ("rejected reward", "preference/rejected_reward", ""),
-    ("reply's words", "replies/words", ""), ("words before", "replies/words_before", ""),
-    ("unchanged", "replies/unchanged", ""))
+    ("reply's words", "replies/words", ""), ("unchanged", "replies/unchanged", ""))
 INTERVALS = {"f1/macro": "macro_f1_ci", "precision/macro": "ci/precision/macro", "recall/macro": "ci/recall/macro",
              "nats_per_token": "nats_ci"}    # where an interval is not beside its value, under its name and _ci
 
@@ -134,8 +133,8 @@ def flat_scores(
 # %% ../nbs/14_scores.ipynb #1a3081e3
 SHOWN = ("accuracy", "macro-F1", "span micro-F1", "kappa", "distance", "ECE", "nats per token", "chrF", "verdict",
          "verdict of true", "words", "words told", "copied", "repeated", "lines", "fourteen", "syllables", "metre", "rhymes",
-         "win rate", "reward accuracy", "judge's score", "score before", "reward margin", "chosen reward", "rejected reward",
-         "reply's words", "words before")
+         "win rate", "reward accuracy", "judge's score", "reward margin", "chosen reward", "rejected reward",
+         "reply's words")
 
 def span_text(record:dict)->str:
     "A score with its interval."

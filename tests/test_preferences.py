@@ -120,12 +120,14 @@ def test_rewards_without_a_reference_are_per_token(tiny, held):
 def test_replies_are_reported_with_and_without_a_judge(held):
     rows, now, before = held.select(range(4)), ["a b", "a b c", "x", "y"], ["a b", "d", "x y", "z"]
     report, records = reply_report(rows, now, before, None)
-    assert list(report) == ["replies"] and report["replies"]["unchanged"] == .25 and report["replies"]["words"] == 1.75 and report["replies"]["words_before"] == 1.5
+    assert list(report) == ["replies", "untrained"] and report["replies"]["unchanged"] == .25 and report["replies"]["words"] == 1.75
+    assert set(report["untrained"]) == {"n", "replies"} and report["untrained"]["replies"]["words"] == 1.5 and report["untrained"]["n"] == 4
     assert records == [{"said": a, "said_before": b} for a, b in zip(now, before)]
     scores = iter([[1, 1], [2, 1], [None, 3], [0, 2]])
     report, records = reply_report(rows, now, before, lambda texts, row: next(scores))
-    assert report["wins"] | {"rate_ci": 0, "quality_ci": 0, "quality_before_ci": 0} == {"level": .95, "n": 3, "wins": 1, "ties": 1, "losses": 1, "unscored": 1, "rate": .5, "rate_ci": 0, "quality": 1.,
-                                              "quality_ci": 0, "quality_before": 1.75, "quality_before_ci": 0}
+    assert report["wins"] | {"rate_ci": 0, "quality_ci": 0} == {"level": .95, "n": 3, "wins": 1, "ties": 1, "losses": 1, "unscored": 1,
+                                                                "rate": .5, "rate_ci": 0, "quality": 1., "quality_ci": 0}
+    assert report["untrained"]["wins"] | {"quality_ci": 0} == {"level": .95, "n": 4, "quality": 1.75, "quality_ci": 0}
     assert [r.get("won") for r in records] == [.5, 1., None, 0.]
     names = {r["score"]: r for r in flat_scores({"n": 4, **report})}
     assert names["win rate"]["value"] == .5 and names["win rate"]["n"] == 3 and names["reply's words"]["n"] == 4
@@ -153,10 +155,12 @@ def test_every_number_of_a_report_is_a_score_with_its_interval(tiny, held):
     model, tokenizer = tiny
     report = Before(model, tokenizer, held, pair_examples(held, tokenizer), answers=3, max_new_tokens=8).score(build("gpt2_ours", vocab=len(tokenizer), n_positions=512), .1, exact_reward)
     found = {r["score"]: r for r in flat_scores(report)}
-    assert {"win rate", "reward accuracy", "judge's score", "score before", "reward margin", "chosen reward", "rejected reward", "reply's words", "words before"} <= set(found)
+    assert {"win rate", "reward accuracy", "judge's score", "reward margin", "chosen reward", "rejected reward", "reply's words"} <= set(found)
     for r in found.values(): assert r["low"] <= r["value"] <= r["high"] and r["n"] in (3, 8)
     assert found["reward accuracy"]["value"] == report["preference"]["accuracy"] and found["reward accuracy"]["n"] == 8
     assert headline_score(report)["score"] == "win rate"
+    start = {r["score"]: r for r in flat_scores(report["untrained"])}
+    assert set(start) == {"judge's score", "reply's words"} and all(r["n"] == 3 and r["low"] <= r["value"] <= r["high"] for r in start.values())
 
 
 def test_two_runs_are_tested_on_the_same_pairs(tmp_path, monkeypatch, tiny, held):

@@ -34,7 +34,7 @@ def near(name, seed=7, std=0.01):
     return model
 
 
-def references(reference, batch): return Reference(reference)(None, batch)
+def references(reference, batch): return Reference(reference).logps(None, batch)
 
 
 def ours(model, ref, batch, kind="sigmoid", beta=BETA, **kw):
