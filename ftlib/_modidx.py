@@ -524,6 +524,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'ftlib.preferences.Before.__init__': ('preferences.html#before.__init__', 'ftlib/preferences.py'),
                                    'ftlib.preferences.Before.rewards': ('preferences.html#before.rewards', 'ftlib/preferences.py'),
                                    'ftlib.preferences.Before.score': ('preferences.html#before.score', 'ftlib/preferences.py'),
+                                   'ftlib.preferences.answerable': ('preferences.html#answerable', 'ftlib/preferences.py'),
                                    'ftlib.preferences.exact_reward': ('preferences.html#exact_reward', 'ftlib/preferences.py'),
                                    'ftlib.preferences.pair_rewards': ('preferences.html#pair_rewards', 'ftlib/preferences.py'),
                                    'ftlib.preferences.preference_report': ('preferences.html#preference_report', 'ftlib/preferences.py'),

@@ -53,9 +53,10 @@ class GPT2Model(nn.Module):
 
     def forward(self, ids, attention_mask=None, position_ids=None, cache=None):
         past, t = cache.length if cache else 0, ids.shape[1]
-        if past + t > self.config.n_positions:
-            raise ValueError(f"{past + t} tokens do not fit in the {self.config.n_positions} positions of this model")
         if position_ids is None: position_ids = position_ids_from(attention_mask, past, t, ids.device)
+        several = attention_mask is not None and attention_mask.dim() > 2           # a row is longer than any of its texts
+        if (longest := position_ids.max().item() + 1 if several else past + t) > self.config.n_positions:
+            raise ValueError(f"{longest} tokens do not fit in the {self.config.n_positions} positions of this model")
         x = self.wte(ids) + self.wpe(position_ids)                                  # (b, t, d)
         if self.training: x = F.dropout(x, self.config.embd_pdrop)
         mask = attention_mask_4d(attention_mask, past, t, ids.device)

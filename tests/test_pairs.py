@@ -257,3 +257,19 @@ def test_peak_memory_does_not_grow_with_the_vocabulary():
     for way in ("shared", "apart"):
         assert peaks[way][1] < 1.15*peaks[way][0], peaks
         assert peaks[way][0] < peaks["naive"]/2.5, peaks
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_window_holds_one_reply_and_not_both(name):
+    "Positions are those of each text: a prompt and a reply fill the window, and the row that holds both replies is longer than it."
+    model, g = build(name, n_positions=24), torch.Generator().manual_seed(0)
+    draw = lambda n: torch.randint(1, 97, (n,), generator=g).tolist()
+    examples = [{"prompt_ids": draw(10), "chosen_ids": draw(14), "rejected_ids": draw(13)}, {"prompt_ids": draw(3), "chosen_ids": draw(2), "rejected_ids": draw(9)}]
+    batch = collate_pairs(examples)
+    assert batch["input_ids"].shape[1] > 24
+    with torch.no_grad():
+        for one, two in zip(pair_logps(model, batch)[:2], pair_logps(model, collate_apart(examples))[:2]): assert (one - two).abs().max() < 1e-4
+    if name != "gpt2_ours": return
+    examples[0]["chosen_ids"] += draw(1)
+    for collate in (collate_pairs, collate_apart):
+        with pytest.raises(ValueError, match="25 tokens do not fit in the 24 positions of this model"): pair_logps(model, collate(examples))

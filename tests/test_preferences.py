@@ -10,7 +10,7 @@ from datasets import Dataset
 
 from ftlib.classify import Classifier
 from ftlib.compare import compare_runs, keep_scores, paired_rows, scores_folder
-from ftlib.gpt2 import load_model
+from ftlib.gpt2 import load_model, load_tokenizer
 from ftlib.pairs import pair_examples
 from ftlib.preferences import Before, exact_reward, pair_rewards, preference_report, replies_to, reply_report
 from ftlib.reward_model import as_judge, judged, new_reward_model, reward_batches, reward_step, win_rate
@@ -142,13 +142,32 @@ def test_before_and_after(tiny, held):
     report = before.score(model, .1, exact_reward)
     assert report["n"] == 3 and report["preference"]["n"] == 3 and report["preference"]["margin"] == pytest.approx(0, abs=1e-4)
     assert report["wins"]["rate"] == .5 and report["wins"]["ties"] == 2 and report["replies"]["unchanged"] == 1.
-    assert [("margin" in r, "said" in r, r["row"]) for r in report["rows"]] == [(True, True, 0), (False, True, 1), (True, False, 2), (True, False, 3)]
+    assert [("margin" in r, "said" in r, r["row"]) for r in report["rows"]] == [(True, True, 0), (False, False, 1), (True, True, 2), (True, False, 3)]
     assert json.loads(json.dumps(report)) == report
     quiet = Before(model, tokenizer, rows, examples, answers=0).score(model, .1)
     assert set(quiet) == {"n", "preference", "rows"} and headline_score(quiet)["score"] == "reward accuracy"
     free = Before(model, tokenizer, rows, examples, answers=0, reference_free=True)
     assert free.logps is None and free.score(model, 2.)["preference"]["margin"] != 0
     assert replies_to(model, tokenizer, rows.select([0]), 12) == [report["rows"][0]["said"]]
+
+
+def test_prompts_without_room_are_not_answered(held):
+    "A reply has to fit into the positions behind its prompt; pairs are ranked all the same, and it is said how many have no reply."
+    tokenizer = load_tokenizer("tiny")
+    model = build("gpt2_ours", vocab=len(tokenizer), n_positions=160)
+    long = dict(held[0]) | {"prompt": "Good morning. "*35 + held[0]["prompt"]}
+    rows = Dataset.from_list([long, dict(held[1]), dict(held[2]), long])
+    examples = pair_examples(rows, tokenizer, 160)
+    assert 150 > len(examples[0]["prompt_ids"]) > 120
+    with pytest.warns(UserWarning, match="2 held-out prompts are answered: 2 of 4 leave no room for 40 new tokens within the model's 160 positions"):
+        before = Before(model, tokenizer, rows, examples, answers=3, max_new_tokens=40)
+    report = before.score(model, .1, exact_reward)
+    assert before.asked == [1, 2] and ["said" in r for r in report["rows"]] == [False, True, True, False] and all("margin" in r for r in report["rows"])
+    assert report["wins"]["n"] == 2 == report["replies"]["n"] and report["untrained"]["n"] == 2 and report["preference"]["n"] == 4
+    with pytest.warns(UserWarning, match="^0 held-out prompts"): none = Before(model, tokenizer, rows, examples, answers=3, max_new_tokens=160)
+    assert set(none.score(model, .1, exact_reward)) == {"n", "preference", "rows"}
+    rotary = build("qwen2_hf", vocab=len(tokenizer))
+    assert Before(rotary, tokenizer, rows, examples, answers=4, max_new_tokens=8).asked == [0, 1, 2, 3]
 
 
 def test_every_number_of_a_report_is_a_score_with_its_interval(tiny, held):
