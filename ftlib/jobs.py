@@ -135,11 +135,13 @@ def dpo_job(settings:Settings, rows, held, out=None)->Job:
     shared = may_share(model)
     examples = pair_examples(rows, tokenizer, settings.max_length, bad=settings.bad_pairs)
     before = before_of(model, tokenizer, held, asdict(settings), shared)
-    half = torch.autocast(next(model.parameters()).device.type, torch.bfloat16, enabled=settings.dtype == "bfloat16")
-    with half: policy, reference, examples = policy_of(settings, model, examples, out and Path(out)/"reference.safetensors", shared)
+    device = next(model.parameters()).device
+    half = torch.autocast(device.type, torch.bfloat16, enabled=settings.dtype == "bfloat16")
+    kept = out and Path(out)/"reference.safetensors"
+    with half: policy, reference, examples = policy_of(settings, model, examples, kept, shared)
     batches = pair_batches(examples, settings.batch_size, shared=shared, seed=settings.seed)
     first = batches.collate(examples[:settings.batch_size])
-    with half: check_start(policy, reference, {key: x.to(next(policy.parameters()).device) for key, x in first.items()})
+    with half: check_start(policy, reference, {key: x.to(device) for key, x in first.items()})
     return Job(policy, tokenizer, batches, dpo_step(reference, settings.beta, settings.kind, **loss),
                lambda model: held_out(before.rewards(model, settings.beta)),
                lambda model: before.score(model, settings.beta, reward_of(settings.source)))

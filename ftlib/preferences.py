@@ -77,7 +77,7 @@ def reply_report(
 
 # %% ../nbs/14_preferences.ipynb #b10be92d
 class Before:
-    "The starting model on held-out rows: log-probs of their pairs, and its replies to the first prompts that leave room for one."
+    "The starting model on held-out rows: log-probs of their pairs, and its replies to the first prompts with room for one."
     def __init__(self,
         model, tokenizer,
         rows,                     # held-out pairs
@@ -95,8 +95,8 @@ def answerable(model, examples:list, answers:int, max_new_tokens:int)->list:
     room = getattr(unwrap(model).config, "n_positions", None)
     fits = [e["row"] for e in examples if not room or len(e["prompt_ids"]) + max_new_tokens <= room]
     if answers and len(fits) < min(answers, len(examples)):
-        warnings.warn(f"{len(fits)} held-out prompts are answered: {len(examples) - len(fits)} of {len(examples)} leave no room "
-                      f"for {max_new_tokens} new tokens within the model's {room} positions")
+        without = f"{len(examples) - len(fits)} of {len(examples)} leave no room for {max_new_tokens} new tokens"
+        warnings.warn(f"{len(fits)} held-out prompts are answered: {without} within the model's {room} positions")
     return fits[:answers]
 
 # %% ../nbs/14_preferences.ipynb #ad3cd7e8
