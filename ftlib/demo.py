@@ -129,7 +129,8 @@ def preference_page(page:Report, run, held):
     keys = (("before", "said_before", "quality_before"), ("after", "said", "quality"))
     for row, prompt in [(r, h["prompt"]) for r, h in zip(run.rows, held) if r.get("said") != r.get("said_before")][:2]:
         page.sample("\n".join([prompt, *(f"→ {when}: {row[said]} (judged {row[by]:g} of 3)" for when, said, by in keys)]))
-    page.table(side_by_side({"after DPO": flat_scores(run.report)}))
+    scores = {"before": run.report["untrained"], "after DPO": run.report}
+    page.table(side_by_side({name: flat_scores(report) for name, report in scores.items()}))
     page.text("Rewards of training pairs: healthy if the chosen one stays near zero or rises and the other falls.", small=True)
     page.plot(run.history.plot(["loss", "chosen_reward", "rejected_reward", "accuracy"]), "loss, rewards and accuracy of DPO")
     fig, ax = plt.subplots(figsize=(3.6, 2.4), layout="constrained")
