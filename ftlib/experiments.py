@@ -20,7 +20,7 @@ def nearest(name:str, allowed)->str:
     "The known name closest to a mistyped one, as a phrase for an error message; nothing when none is close."
     lower = {str(a).lower(): str(a) for a in allowed}
     close = difflib.get_close_matches(str(name).lower(), lower, n=1, cutoff=0.5)
-    return f" (did you mean '{lower[close[0]]}'?)" if close else ""
+    return f" (did you mean {lower[close[0]]!r}?)" if close else ""
 
 def unknown(
     what:str, # the kind of name, such as "task"

@@ -211,6 +211,7 @@ def test_typed_values():
 
 def test_names():
     assert nearest("Liar", ["liar", "fever"]) == " (did you mean 'liar'?)" and nearest("xyz", ["liar"]) == ""
+    assert nearest("evidence", ["evid\nence\ud800"]) == r" (did you mean 'evid\nence\ud800'?)"         # names of files are quoted, in one line
     error = unknown("task", "lair", ["liar", "fever"])
     assert isinstance(error, UnknownName) and isinstance(error, KeyError) and isinstance(error, ValueError)
     assert str(error) == "unknown task 'lair' (did you mean 'liar'?); known: liar, fever"

@@ -328,6 +328,7 @@ PIECES = [b"", b"\t", b"\n", b"\r", b'"', b"\xff", b"\xef\xbb\xbf", b"\0", b"{",
 @pytest.mark.parametrize("name", GOOD)
 @quick
 @given(damages(PIECES, min_size=1))
+@example(damage=[(0.25390625, 0, b"\\ud800"), (0.25390625, 0, b"null")])      # a key with a line break in it
 def test_a_damaged_file_is_refused_or_read_right(tmp_path_factory, name, damage):
     "Cut out bytes and put others in: what comes out is an error that names the file and the place, or rows with nothing impossible in them."
     path = tmp_path_factory.getbasetemp()/f"{name}.jsonl"
