@@ -68,9 +68,8 @@ def reply_report(
     records = [{"said": a, "said_before": b} for a, b in zip(now, before)]
     if reward is not None:
         given = judged(rows, {"now": now, "before": before}, reward)
-        report["wins"] = {"level": 0.95} | win_rate(given["now"], given["before"])
-        for which, x in ((report, given["now"]), (untrained, given["before"])):
-            which["wins"] = which.get("wins", {"n": int((x == x).sum()), "level": 0.95}) | with_ci({"quality": x[x == x]})
+        now, before = ({"level": 0.95, "n": int((x == x).sum())} | with_ci({"quality": x[x == x]}) for x in given.values())
+        report["wins"], untrained["wins"] = now | win_rate(given["now"], given["before"]), before
         for record, a, b in zip(records, given["now"].tolist(), given["before"].tolist()):
             record |= {"quality": a, "quality_before": b, "won": (a > b) + 0.5*(a == b)} if a == a and b == b else {}
     return report | {"untrained": {"n": len(rows)} | untrained}, records
