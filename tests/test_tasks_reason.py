@@ -151,6 +151,9 @@ ANSWERS = {  # text: strict, lenient
     "So 10-5=5": (None, "5"), "It is -5.": (None, "-5"), "(\u22125)": (None, "-5"), "It is --5": (None, "5"), "3-4": (None, "4"), "-$5": (None, "-5"),
     "$-5": (None, "-5"), "€ 5": (None, "5"), "x2 H2O v1.2 1e3 3x4": (None, None), "1.2.3": (None, None), "1,2,3": (None, None), "5km": (None, "5"),
     "": (None, None), "none": (None, None), "٣": (None, None),
+    "#### 12 m^2": (None, "12"), "It is 12 m^2.": (None, "12"), "#### 12 m2": (None, "12"), "\\boxed{12\\text{ m}^{2}}": (None, "12"), "#### 12 m2 and 3": (None, None),
+    "10^6": (None, None), "2^-3": (None, None), "5²": (None, None), "1½": (None, None), "1\uff18": (None, None), "1\u20442": (None, "0.5"), "5 m²": (None, "5"),
+    "\\boxed{10\\,000}": (None, "10000"), "\\boxed{10,\\!000}": (None, "10000"), "7"*999: (None, "7"*999), "7"*1001: (None, None),
 }
 
 
@@ -206,12 +209,12 @@ def test_any_text_gives_a_plain_decimal_or_nothing(text, strict):
 
 
 @pytest.mark.parametrize("text", ["1"*10**5 + "e3", "1,"*10**5, "\\boxed{"*10**4, "1a"*10**5, "-"*10**5, "####"*10**4, "1 1/"*10**4, "#### 1" + " "*10**5 + "x",
-                                  "1" + "."*10**5, "1"*10**4 + "/" + "7"*10**4], ids=range(10))
+                                  "1" + "."*10**5, "1"*10**4 + "/" + "7"*10**4, "#### " + "9"*10**6, "9"*5*10**5 + "/" + "7"*5*10**5], ids=range(12))
 def test_long_texts_take_no_long_time(text):
     import time
     start = time.process_time()
     gsm8k_answer(text), gsm8k_answer(text, strict=True)
-    assert time.process_time() - start < 2
+    assert time.process_time() - start < 1
 
 
 # --- FEVER with reasons

@@ -9,8 +9,9 @@ from collections import Counter
 
 import pytest
 
-from ftlib.tasks import rhetoric, verse
+from ftlib.tasks import chains, problems, rhetoric, verse
 from ftlib.tasks.embedded import SIZES, write_twins
+from ftlib.tasks.problems import PROBLEMS
 from ftlib.tasks.talk import QUESTIONS, SILENT, conversation, judge
 from ftlib.tasks.twins import on_side
 from ftlib.tasks.world import FEVER_LABELS, LIAR_LABELS, TEMPLATES, VALUES, make_world, strangers
@@ -120,18 +121,38 @@ def test_duplicates_ask_the_same(tiny_data, split, file):
 # --- problems, reasons, explanations
 
 
+def story(template):
+    "A story's template as a pattern: numbers, names and things, each the same wherever it stands."
+    form = re.escape(template)
+    for slot in set(re.findall(r"\{(\w)\}", template)):
+        what = {"a": "[A-Z][a-z]+ [A-Z][a-z]+", "b": "[A-Z][a-z]+ [A-Z][a-z]+", "g": "[a-z]+"}.get(slot, "[0-9]+")
+        form = form.replace(rf"\{{{slot}\}}", f"(?P<{slot}>{what})", 1).replace(rf"\{{{slot}\}}", f"(?P={slot})")
+    return re.compile(form)
+
+
+STORIES = [(steps, story(t)) for steps, templates in PROBLEMS.items() for t in templates]
+
+
+def sums_of(question):
+    "(left, sign, right, result) of each step that a question asks for, all as texts."
+    (steps, m), = [(steps, m) for steps, form in STORIES if (m := form.fullmatch(question))]
+    out = []
+    for left, sign, right in steps:
+        a, b = int(m[left] if left else out[-1][3]), int(m[right])
+        out.append((str(a), sign, str(b), str({"+": a + b, "-": a - b, "*": a*b}[sign])))
+    return out
+
+
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_problems_add_up(tiny_data, split):
+    "Also those whose steps are not written down: the question says what they are."
     rows = jsonl(tiny_data, f"gsm8k/{split}.jsonl")
     for row in rows:
-        *steps, end = row["answer"].split("\n")
-        found = [re.fullmatch(r"[A-Z][a-z ]+ (\d+)([-+*])(\d+)=<<(\d+[-+*]\d+)=(\d+)>>(\d+) \w+\.", step) for step in steps]
-        given = re.findall(r"\d+", row["question"])
-        for i, m in enumerate(found):
-            a, b = int(m[1]), int(m[3])
-            assert str({"+": a + b, "-": a - b, "*": a*b}[m[2]]) == m[5] == m[6] and m[4] == f"{m[1]}{m[2]}{m[3]}"
-            assert on_side(split, m[1], m[3]) and m[3] in given and m[1] == (found[i - 1][6] if i else m[1])
-        assert found[0][1] in given and end == f"#### {found[-1][6]}"
+        (*steps, end), asked = row["answer"].split("\n"), sums_of(row["question"])
+        found = [re.fullmatch(r"(Now there|There|Together these) (?:are|are still) (\d+)([-+*])(\d+)=<<(\d+[-+*]\d+)=(\d+)>>(\d+) \w+\.", step) for step in steps]
+        assert end == f"#### {asked[-1][3]}" and all(on_side(split, a, b) for a, _, b, _ in asked)
+        assert not found or [m.group(2, 3, 4, 7) for m in found] == asked
+        for m in found: assert m[5] == f"{m[2]}{m[3]}{m[4]}" and m[6] == m[7] and m[1] == {"+": "Now there", "-": "There", "*": "Together these"}[m[3]]
     assert len(rows) == SIZES["gsm8k"][SPLITS.index(split)]
 
 
@@ -141,8 +162,10 @@ def test_reasons_lead_to_the_verdict(tiny_data, split):
     for row in rows:
         claim, evidence = fact(row["claim"]), facts(row["evidence"])
         assert len(evidence) == 2 and row["gold_label"] == relation(claim, evidence)
-        why, end = row["reasoning"].split("\n")
-        assert end == f"Verdict: {row['gold_label']}"
+        *why, end = row["reasoning"].split("\n")
+        assert end == f"Verdict: {row['gold_label']}" and len(why) < 2
+        if not why: continue
+        why, = why
         if row["gold_label"] == "NOT ENOUGH INFO": assert claim[0] in why and why.startswith("There is no word about ")
         else:
             quoted = next(s for s in re.findall(r"[^.]+\.", row["evidence"]) if fact(s)[:2] == claim[:2]).strip()
@@ -150,6 +173,56 @@ def test_reasons_lead_to_the_verdict(tiny_data, split):
             assert why == f"{quoted} That is {value}" + (", as the claim says." if value == claim[2] else f" and not {claim[2]}.")
     counts = Counter(row["gold_label"] for row in rows)
     assert len(rows) == SIZES["fever_symmetric"][SPLITS.index(split)] and max(counts.values()) - min(counts.values()) <= 1
+
+
+def independent(pairs):
+    "p of the chi-square test that the two of a pair have nothing to do with each other."
+    import numpy as np
+    from scipy.stats import chi2_contingency
+    (xs, ys), counts = (sorted(set(side)) for side in zip(*pairs)), Counter(pairs)
+    return chi2_contingency(np.array([[counts[x, y] for y in ys] for x in xs])).pvalue
+
+
+def longer(rows): return [(row, sums_of(row["question"])) for row in rows if len(sums_of(row["question"])) > 1]
+def written(row): return "\n" in row.get("answer", row.get("reasoning"))
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_the_share_of_problems_whose_steps_are_written(tiny_data, split):
+    rows = jsonl(tiny_data, f"gsm8k/{split}.jsonl")
+    assert all(written(row) for row in rows if len(sums_of(row["question"])) == 1), "a problem of one step shows it"
+    shown = [written(row) for row, _ in longer(rows)]
+    assert problems.SHOWN == 0.4 and abs(sum(shown)/len(shown) - 0.4) < 0.06 and 0.4*len(rows) < len(shown) < 0.6*len(rows)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_the_share_of_verdicts_whose_reasons_are_written(tiny_data, split):
+    shown = [written(row) for row in jsonl(tiny_data, f"fever_symmetric/{split}.jsonl")]
+    assert chains.SHOWN == 0.35 and abs(sum(shown)/len(shown) - 0.35) < 0.06
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_what_is_written_tells_nothing_of_the_answer(seed):
+    "Neither label nor attribute, size nor sign goes with the steps being there; seed 0 holds the rows of the files."
+    rows = chains.fever_reason_rows(WORLD, "train", 900, seed)
+    for of in (lambda row: row["gold_label"], lambda row: fact(row["claim"])[1]): assert independent([(of(row), written(row)) for row in rows]) > 0.001
+    rows = longer(problems.gsm8k_rows(WORLD, "train", 2000, seed))
+    for of in (lambda row, asked: int(asked[-1][3])//15, lambda row, asked: asked[0][1] + asked[1][1], lambda row, asked: len(row["question"])//10):
+        assert independent([(min(of(row, asked), 5) if isinstance(of(row, asked), int) else of(row, asked), written(row)) for row, asked in rows]) > 0.001
+
+
+def test_whether_steps_are_written_depends_on_the_text_alone(tiny_data):
+    "A row that two seeds or sizes both hold is the same row; and the draws for other rows are not moved by it."
+    for make, key in ((problems.gsm8k_rows, "question"), (chains.fever_reason_rows, "claim")):
+        told = ({row[key]: written(row) for row in make(WORLD, "train", n, seed)} for n, seed in ((900, 0), (900, 1), (600, 2)))
+        seen, again = {}, 0
+        for rows in told:
+            again += len(seen.keys() & rows.keys())
+            assert all(seen[text] == rows[text] for text in seen.keys() & rows.keys())
+            seen |= rows
+        assert again > 10, key
+    short = problems.gsm8k_rows(WORLD, "train", 300, 0)
+    assert problems.gsm8k_rows(WORLD, "train", 600, 0)[:300] == short == jsonl(tiny_data, "gsm8k/train.jsonl")[:300]
 
 
 def explanations(tiny_data, split):
