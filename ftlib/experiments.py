@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PROFILES', 'ADAPTERS', 'PREFERENCE_LOSSES', 'CHOICES', 'RULES', 'EXPERIMENTS', 'KINDS', 'UnknownName', 'nearest',
            'unknown', 'check_value', 'typed', 'parse_value', 'RunSettings', 'Settings', 'ClassifySettings',
-           'SFTSettings', 'DPOSettings', 'PretrainSettings']
+           'SFTSettings', 'DPOSettings', 'RolloutSettings', 'RLOOSettings', 'PretrainSettings']
 
 # %% ../nbs/00_experiments.ipynb #bc803a36
 import configparser, difflib, json, math, re
@@ -38,21 +38,27 @@ PREFERENCE_LOSSES = tuple("""sigmoid hinge ipo robust cdpo sigmoid_norm simpo ex
 CHOICES = {
     "profile": PROFILES, "dtype": ("float32", "bfloat16"), "adapter": ADAPTERS, "pooling": ("last", "mean"),
     "wandb": ("off", "online", "offline"), "schedule": ("cosine", "linear", "constant"),
-    "kind": PREFERENCE_LOSSES, "reference": ("auto", "copy", "adapter", "precomputed"), "bad_pairs": ("skip", "refuse")}
+    "kind": PREFERENCE_LOSSES, "reference": ("auto", "copy", "adapter", "precomputed"), "bad_pairs": ("skip", "refuse"),
+    "kl": ("k1", "k2", "k3"), "kl_in": ("reward", "loss"), "ratio": ("sequence", "token"), "bad_rewards": ("stop", "skip")}
 
 # %% ../nbs/00_experiments.ipynb #69beb7fb
 RULES = {words: (rule, names.split()) for words, rule, names in (
-    ("at least 1", lambda v: v >= 1, "epochs batch_size accumulation log_every n_layer n_head n_embd max_new_tokens"),
+    ("at least 1", lambda v: v >= 1, 
+        "epochs batch_size accumulation log_every n_layer n_head n_embd max_new_tokens minibatches updates"),
     ("at least 0", lambda v: v >= 0,
-        "max_steps eval_every save_every clip weight_decay answers rows held_out gamma sft_weight"),
-    ("between 0 and 1", lambda v: 0 <= v <= 1, "warmup min_lr"),
-    ("more than 0", lambda v: v > 0, "lr beta"),
+        "max_steps eval_every save_every clip weight_decay answers rows held_out gamma sft_weight beta reward_clip "
+        "samples show_every epsilon_high top_k"),
+    ("between 0 and 1", lambda v: 0 <= v <= 1, "warmup min_lr min_p"),
+    ("more than 0", lambda v: v > 0, "lr temperature"),
+    ("more than 0 and at most 1", lambda v: 0 < v <= 1, "top_p"),
+    ("more than 0 and less than 1", lambda v: 0 < v < 1, "epsilon"),
     ("at least 0 and less than 1", lambda v: 0 <= v < 1, "dropout beta2"),
     ("at least 0 and less than 0.5", lambda v: 0 <= v < 0.5, "label_smoothing"),
-    ("at least 2", lambda v: v >= 2, "max_length"),
+    ("at least 2", lambda v: v >= 2, "max_length k"),
     ("at least 257: 256 bytes and an end", lambda v: v >= 257, "vocab_size"),
     ("between 0 and 2**32 - 1", lambda v: 0 <= v < 2**32, "seed"),
     ("a name or a folder", str.strip, "model source"),
+    ("local, or the address of a vLLM server", lambda v: re.fullmatch(r"local|https?://\S+", v), "engine"),
     ("auto, cpu, mps, cuda or cuda:<number>", lambda v: re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", v), "device"))}
 
 # %% ../nbs/00_experiments.ipynb #c583efab
@@ -153,6 +159,40 @@ class DPOSettings(Settings):
     answers:int = 200           # held-out rows that are answered and scored; 0: none
     max_new_tokens:int = 128    # of an answer
 
+# %% ../nbs/00_experiments.ipynb #2c71f2d1
+@dataclass(kw_only=True)
+class RolloutSettings(Settings):
+    "How a policy samples, to learn and to be scored; batch_size counts prompts."
+    k:int = 4                    # completions of a prompt
+    minibatches:int = 1          # optimiser steps that a rollout is split into
+    updates:int = 1              # passes over each rollout
+    temperature:float = 1.0      # of the sampling, and of all log-probs
+    top_k:int = 0                # the sampling keeps the k likeliest tokens; 0: all
+    top_p:float = 1.0            # and of these the fewest that hold this probability
+    min_p:float = 0.0            # and of these those at least so likely, as a share of the likeliest
+    engine:str = "local"         # what samples: the policy itself, or the address of a vLLM server
+    max_new_tokens:int = 128     # of a completion
+    answers:int = 200            # held-out rows that are answered and scored; 0: none
+    samples:int = 4              # of each of them, for pass@k; 0: greedy answers alone
+    show_every:int = 10          # rollouts between completions that are kept to be read; 0: none
+
+# %% ../nbs/00_experiments.ipynb #5b163333
+@dataclass(kw_only=True)
+class RLOOSettings(RolloutSettings):
+    "How a language model learns from rewards of what it says."
+    reward:str = ""              # of a completion, such as "strict=1 length@120=0.5"; "": the task's own
+    bad_rewards:str = "stop"     # a reward that fails "stop"s the run, or its completions are left out: "skip"
+    reward_clip:float = 0.0      # rewards are cut to ± this; 0: not
+    beta:float = 0.05            # what a nat of KL to the reference costs
+    kl:str = "k1"                # its estimator
+    kl_in:str = "reward"         # where the penalty goes: "reward" or "loss"
+    normalize:bool = False       # advantages are divided by their standard deviation
+    ratio:str = "sequence"       # of likelihoods: one a completion, or one a "token"
+    epsilon:float = 0.2          # how far below 1, and above, a ratio goes before it is clipped
+    epsilon_high:float = 0.0     # how far above; 0: as far as below
+    mask_truncated:bool = False  # completions that were cut off teach nothing
+    reference:str = "auto"       # "auto", a frozen "copy", or the model with its "adapter" off
+
 # %% ../nbs/00_experiments.ipynb #1ea80d7e
 @dataclass(kw_only=True)
 class PretrainSettings(Settings):
@@ -162,5 +202,7 @@ class PretrainSettings(Settings):
     n_embd:int = 192            # width of the residual stream
     vocab_size:int = 1024       # tokens of the tokenizer
 
-EXPERIMENTS = {"classify": ClassifySettings, "sft": SFTSettings, "dpo": DPOSettings, "pretrain": PretrainSettings}
-KINDS = {"classify": ("classify",), "sft": ("generate", "chat", "reason", "prefer"), "dpo": ("prefer",)} # of task
+EXPERIMENTS = {"classify": ClassifySettings, "sft": SFTSettings, "rloo": RLOOSettings, "dpo": DPOSettings,
+               "pretrain": PretrainSettings}
+KINDS = {"classify": ("classify",), "sft": ("generate", "chat", "reason", "prefer"), "rloo": ("reason",),
+         "dpo": ("prefer",)} # of task

@@ -70,7 +70,8 @@ def draw(probs, u): # (rows, k) that sum to 1 but for rounding, (rows, 1) unifor
     return torch.searchsorted(cdf, (u*cdf[:, -1:]).to(cdf.dtype)).clamp(max=probs.shape[-1] - 1)
 
 def luck_of(total:int, new:int, device, seed=None):
-    "(total, new) uniform numbers on (0, 1], drawn before anything else."
+    "(total, new) uniform numbers on (0, 1], drawn before anything else; `seed` may be a list, of equal shares of the rows."
+    if isinstance(seed, list): return torch.cat([luck_of(total//len(seed), new, device, s) for s in seed])
     generator = None if seed is None else torch.Generator(device).manual_seed(seed)
     return 1 - torch.rand(total, new, device=device, generator=generator)
 
@@ -233,7 +234,7 @@ def generate(
     num_return_sequences=1,        # n samples of each prompt, which is read once
     eos_token_id=None,             # a token or several that end a completion; None never stops
     pad_token_id=None,             # what stands after the end; None: the first end-of-sequence token, else 0
-    seed=None                      # None draws from torch's global generator
+    seed=None                      # a number; a list: one for each prompt; None draws from torch's global generator
 )->Completions:
     "Continue every prompt; the model runs in eval mode, and every module's own mode is restored."
     sampler = Sampler(temperature, top_k, top_p, min_p, repetition_penalty)

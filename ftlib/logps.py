@@ -47,8 +47,9 @@ def forward(
 def keeps_apart(model)->bool:
     "Whether the second text of a row gets the logits that it gets alone, tried in eval mode."
     ids = torch.arange(6, device=next(model.parameters()).device)[None]
+    text = ids//3 + 1                                      # all of it is prompt, for adapters that edit a prompt's tokens
     with eval_mode(model):
-        two = forward(model, ids, visible(torch.tensor([[1, 1, 1, 2, 2, 2]], device=ids.device))).logits[:, 3:].float()
+        two = forward(model, ids, visible(text), text).logits[:, 3:].float()
         one = forward(model, ids[:, 3:], torch.ones_like(ids[:, 3:])).logits.float()
     fine = next(model.parameters()).dtype in (torch.float32, torch.float64)
     return bool((two - one).abs().max() <= (1e-4 if fine else 0.05)*one.abs().max())

@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['resource', 'profile_name', 'parse_values', 'check_section', 'read_settings', 'load_settings', 'set_seed',
            'pick_device', 'attempt', 'ADAPTERS', 'CHOICES', 'EXPERIMENTS', 'KINDS', 'PREFERENCE_LOSSES', 'PROFILES',
-           'RULES', 'ClassifySettings', 'DPOSettings', 'PretrainSettings', 'RunSettings', 'Settings', 'SFTSettings',
-           'UnknownName', 'check_value', 'nearest', 'parse_value', 'typed', 'unknown']
+           'RULES', 'ClassifySettings', 'DPOSettings', 'PretrainSettings', 'RLOOSettings', 'RolloutSettings',
+           'RunSettings', 'Settings', 'SFTSettings', 'UnknownName', 'check_value', 'nearest', 'parse_value', 'typed',
+           'unknown']
 
 # %% ../nbs/00_settings.ipynb #fa468e2e
 import configparser, os, random
@@ -15,12 +16,13 @@ from importlib.resources import files
 from pathlib import Path
 from .experiments import (
     ADAPTERS, CHOICES, EXPERIMENTS, KINDS, PREFERENCE_LOSSES, PROFILES, RULES, ClassifySettings, DPOSettings,
-    PretrainSettings, RunSettings, Settings, SFTSettings, UnknownName, check_value, nearest, parse_value, typed, unknown)
+    PretrainSettings, RLOOSettings, RolloutSettings, RunSettings, Settings, SFTSettings, UnknownName, check_value, nearest,
+    parse_value, typed, unknown)
 
 # %% ../nbs/00_settings.ipynb #6f5c1db4
 _all_ = ["ADAPTERS", "CHOICES", "EXPERIMENTS", "KINDS", "PREFERENCE_LOSSES", "PROFILES", "RULES", "ClassifySettings",
-         "DPOSettings", "PretrainSettings", "RunSettings", "Settings", "SFTSettings", "UnknownName", "check_value", "nearest",
-         "parse_value", "typed", "unknown"]
+         "DPOSettings", "PretrainSettings", "RLOOSettings", "RolloutSettings", "RunSettings", "Settings", "SFTSettings",
+         "UnknownName", "check_value", "nearest", "parse_value", "typed", "unknown"]
 
 # %% ../nbs/00_settings.ipynb #8cf6139a
 def resource(name:str)->Path:

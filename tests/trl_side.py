@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import torch
 from datasets import Dataset
-from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer, SFTConfig, SFTTrainer
+from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer, RLOOConfig, RLOOTrainer, SFTConfig, SFTTrainer
+from trl.trainer.utils import add_fused_lm_head
 
 from ftlib.data import load_tokenizer
 
@@ -85,3 +86,37 @@ def cpo_formula(kind, logps, *, beta, gamma=0.5, label_smoothing=0.0):
     trainer = SimpleNamespace(alpha=0.0, loss_type=kind, beta=beta, simpo_gamma=gamma, label_smoothing=label_smoothing,
                               accelerator=SimpleNamespace(device=logps.device))
     return CPOTrainer.cpo_loss(trainer, *logps)[0]
+
+
+class RLOOOnIds(RLOOTrainer):
+    "An RLOOTrainer whose prompts are numbers of rows, and whose completions are given: {number: (prompt's ids, its k completions, their rewards)}."
+    def _tokenize_prompts(self, prompts): return [self.given[int(p)][0] for p in prompts], None, {}
+
+    def _generate_single_turn(self, prompt_ids, images, multimodal_fields):
+        return [self.given[int(p)][1][j] for p, j in self.asked]
+
+
+def rloo_trainer(model, given, tmp_path, ref_model=None, *, k, beta=0.0, made=RLOOOnIds, rewards=1, **kw):
+    """Its reference is put in by hand: trl would read one by the model's name, and a model in memory has none.
+    `rewards`: how many functions; the i-th gives the i-th of a completion's rewards."""
+    def part(i):
+        def reward(prompts, completions, **columns):
+            found = [given[int(p)][2][j] for p, j in trainer.asked]
+            return [x if rewards == 1 else x[i] for x in found]
+        reward.__name__ = f"part{i}"
+        return reward
+    config = RLOOConfig(str(tmp_path), per_device_train_batch_size=k*len(given), num_generations=k, beta=0.0, **PLAIN, **kw)
+    rows = Dataset.from_list([{"prompt": str(i)} for i in given])
+    trainer = made(model, [part(i) for i in range(rewards)], config, train_dataset=rows, processing_class=load_tokenizer("tiny"))
+    trainer.given, trainer.beta, trainer.ref_model = given, beta, ref_model
+    if ref_model is not None: add_fused_lm_head(ref_model, temperature=trainer.temperature)
+    return trainer
+
+
+def rloo_rollout(trainer, order):
+    "What the trainer makes of the completions of the prompts in this order: its inputs for the loss."
+    k = trainer.num_generations
+    trainer.asked = [(i, j) for i in order for j in range(k)]
+    trainer._metrics["train"].clear()
+    trainer.model.train()
+    return trainer._generate_and_score_completions([{"prompt": str(i)} for i, _ in trainer.asked])
