@@ -163,6 +163,48 @@ def commands():
                f"| {show(low)} – {show(high)} | {n} | {r['train_s']:.0f} | {r['eval_s']:.0f} |")
 
 
+def reinforced():
+    "One line a task and way: held-out rows that greedy answers solve, before and after, over seeds; what the start's further SFT reaches."
+    if not measured("learning_rloo"): return
+    rows = load("learning_rloo")["rows"]
+    yield ("| twin, trained | right, SFT start → RLOO, seeds 0, 1, 2 | gained | as much time of more SFT | pass@4 | steps shown | well formed "
+           "| KL, nats a completion | seconds, SFT + RLOO |")
+    yield "|---|--:|--:|--:|--:|--:|--:|--:|--:|"
+    for task, what in (("gsm8k", "word problems"), ("fever_reason", "claims with evidence")):
+        of = lambda what, adapter="none": sorted((r for r in rows if (r["task"], r["what"]) == (task, what) and r.get("adapter", "none") == adapter), key=lambda r: r["seed"])
+        right = lambda r: r["report"]["answers"]["strict"]["right"]
+        starts, more = of("sft"), of("more sft")
+        for way, called in (("none", "whole model"), ("lora", "LoRA")):
+            runs = of("rloo", way)
+            if not runs: continue
+            both = [(right(a), right(b)) for a, b in zip(starts, runs)]
+            middle = lambda values: statistics.median(values)
+            change = lambda read, digits=2: f"{middle(read(r) for r in starts):.{digits}f} → {middle(read(r) for r in runs):.{digits}f}"
+            yield (f"| {what}, {called} | " + ", ".join(f"{a:.3f} → {b:.3f}" for a, b in both) + f" | {middle(b - a for a, b in both):+.3f} | "
+                   + ", ".join(f"{right(r):.3f}" for r in more) + f" | {change(lambda r: r['report']['sampled']['pass@k'])} | {change(lambda r: r['with steps'])} "
+                   f"| {change(lambda r: r['report']['sampled']['well_formed'])} | {middle(r['report']['kl']['completion'] for r in runs):.2f} "
+                   f"| {middle(r['seconds'] for r in starts):.0f} + {middle(r['seconds'] for r in runs):.0f} |")
+
+
+ROLLS = {"64 tokens": "32 completions of 64 tokens", "rows that end": "the same, rows that end on their way", "124M": "124M, 64 tokens"}
+
+
+def rollout():
+    "One line a case and model: a step of RLOO of ours and of trl's trainer on a model of the same kind."
+    if not measured("rollout"): return
+    yield "| an RLOO step: 8 prompts × 4 completions | model in ftlib | trl, s | ftlib, s | times faster | completions/s | share of the ceiling (trl) | peak memory, MB (trl) |"
+    yield "|---|---|--:|--:|--:|--:|--:|--:|"
+    for case, what in ROLLS.items():
+        if case not in load("rollout")["cases"]: continue
+        times = load("rollout")["cases"][case]["times"]
+        for own, kind in MODELS.items():
+            if f"ftlib, {own}" not in times: continue
+            mine, peer = times[f"ftlib, {own}"], times[f"trl, {kind}"]
+            share = "{:.0f} % ({:.0f} %)".format(*(100*row["share_of_ceiling"] for row in (mine, peer))) if "share_of_ceiling" in mine else ""
+            took = f"{peer['median']:#.3g} | {mine['median']:#.3g} | {peer['median']/mine['median']:.2f} | {mine['completions_per_second']:.1f}" if "median" in mine else " | | | "
+            yield f"| {what} | {called(own)} | {took} | {share} | {mine['peak_mb']:.0f} ({peer['peak_mb']:.0f}) |"
+
+
 def preferred():
     "One line a way of training: win rates by the exact judge and reward accuracy on the test split, over seeds."
     rows = load("learning_preferences")["rows"]
@@ -197,11 +239,13 @@ def demo():
                               ("sonnets fourteen", "sonnets: share with fourteen lines", 2), ("sonnets metre", "sonnets: syllables away from ten", 2),
                               ("sonnets rhymes", "sonnets: rhymes kept", 2)):
         yield f"| {what} | {texts[f'{key} before']:.{digits}f} |  | {texts[f'{key} after']:.{digits}f} |"
-    if "preferences" not in results: return
-    third = results["preferences"]
+    third, fourth = results["preferences"], results.get("reinforce")
     yield f"| DPO after SFT: the exact judge's score, of 3 | {third['judge before']:.2f} |  | {third['judge after']:.2f} |"
     yield f"| DPO: win rate over the SFT model | 0.500 |  | {third['win rate']:.3f} |"
+    if fourth is None: return
+    yield f"| RLOO after SFT: word problems solved | {fourth['right before']:.3f} |  | {fourth['right after']:.3f} |"
+    yield f"| RLOO: answers that show their steps | {fourth['steps shown before']:.2f} |  | {fourth['steps shown after']:.2f} |"
 
 
 if __name__ == "__main__":
-    print("\n".join([*speed(), "", *gpu(), "", *adapters(), "", *preference(), "", *epochs(), "", *learning(), "", *writing(), "", *verse(), "", *preferred(), "", *commands(), "", *demo()]))
+    print("\n".join([*speed(), "", *gpu(), "", *adapters(), "", *preference(), "", *epochs(), "", *learning(), "", *writing(), "", *verse(), "", *preferred(), "", *reinforced(), "", *rollout(), "", *commands(), "", *demo()]))

@@ -95,7 +95,8 @@ def kept_scores(
 
 # %% ../nbs/14_compare.ipynb #263a3ea4
 TESTED = {"right": "accuracy", "chrf": "chrF, mean of rows", "verdict": "verdict", "metre": "metre", "rhymes": "rhymes",
-          "nats": "nats per token", "quality": "judge's score", "ranked": "reward accuracy", "margin": "reward margin"}
+          "pass": "pass@1", "nats": "nats per token", "quality": "judge's score", "ranked": "reward accuracy",
+          "margin": "reward margin"}
 
 def same_rows(a:list, b:list)->list[tuple]:
     "Pairs of records of the same rows."

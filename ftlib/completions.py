@@ -41,7 +41,7 @@ def cost_report(nats, tokens)->dict:
 
 # %% ../nbs/14_completions.ipynb #9a376e3f
 READINGS = {"gsm8k": {"strict": partial(gsm8k.gsm8k_answer, strict=True), "lenient": gsm8k.gsm8k_answer},
-            "fever_reason": {"verdict": fever_reason.verdict_of}}
+            "fever_reason": {"strict": partial(fever_reason.verdict_of, strict=True), "verdict": fever_reason.verdict_of}}
 
 def answer_report(said:list, gold:list, readings:dict, known=None)->tuple:
     "Share of right answers by each way of reading them, and a record a row; `known`: training answers, for the commonest."

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SHARES', 'REFERENCE_RATE', 'STEPS', 'WRITES', 'ANSWERS', 'PAIRED', 'PROMPTS', 'STAGES', 'score_page',
            'calibration_page', 'classify_stage', 'adapter_stage', 'write_stage', 'preference_page', 'preference_stage',
-           'generate_stage', 'Stage', 'run_demo']
+           'reinforce_page', 'reinforce_stage', 'generate_stage', 'Stage', 'run_demo']
 
 # %% ../nbs/15_demo.ipynb #5501e48c
 import time
@@ -30,7 +30,7 @@ from .tasks import TASKS, load_task
 SHARES = {"classify": 25, "adapters": 30, "write": 35, "generate": 5, "preferences": 40, "reinforce": 40, "report": 5}
 REFERENCE_RATE = 230.0          # GFLOP/s of float32 matrix products, at which the shares are meant
 STEPS = {"fever": 60, "liar": 70, "factcheck": 60, "sonnets": 120, # a share of what
-         "smoltalk": 20, "ultrafeedback": 200}                                # `ftlib train` takes
+         "smoltalk": 20, "ultrafeedback": 200, "gsm8k": 130, "rloo": 20}                                # `ftlib train` takes
 
 # %% ../nbs/15_demo.ipynb #69b4a175
 def score_page(page:Report, task:str, held, run, before:dict, words:dict):
@@ -156,6 +156,36 @@ def preference_stage(page:Report)->dict:
     return {"judge before": start["quality"], "judge after": wins["quality"], "win rate": wins["rate"],
             "reward accuracy": ranks["accuracy"]}
 
+# %% ../nbs/15_demo.ipynb #c27ab4f8
+def reinforce_page(page:Report, run, before:list):
+    "What RLOO changed: answers before and after, scores, and the curves of the training."
+    after, held = [row["said"] for row in run.rows if "said" in row], scoring_split("gsm8k", "tiny", "test")[1]
+    for i in [i for i, (a, b) in enumerate(zip(before, after)) if a != b][:2]:
+        page.sample(f"{held[i]['prompt']}→ before: {before[i]}\n→ after: {after[i]}\n(the answer is {held[i]['answer']})")
+    scores = {name: flat_scores(report) for name, report in (("before", run.report["untrained"]), ("after RLOO", run.report))}
+    page.table(side_by_side(scores))
+    page.text("Healthy: reward and length rise together, the KL to the start rises and stays, the entropy falls.", small=True)
+    page.plot(run.history.plot(["task_reward", "length", "kl", "entropy", "no_signal"]), "curves of RLOO")
+
+# %% ../nbs/15_demo.ipynb #cd7eb6ed
+def reinforce_stage(page:Report)->dict:
+    "SFT on worked and bare answers, then RLOO on the right answer alone: how many are right, and how many show their steps."
+    with TemporaryDirectory() as folder:
+        same = {"profile": "cpu", "answers": PAIRED, "batch_size": 16}
+        start = train_run(load_settings("sft.gsm8k", max_steps=STEPS["gsm8k"], **same), Path(folder)/"sft")
+        policy = {"max_steps": STEPS["rloo"], "model": f"{folder}/sft", "lr": 2e-4, "log_every": 2}
+        run = train_run(load_settings("rloo.gsm8k", **same | policy))
+    before, after = ([row["said"] for row in of.rows if "said" in row] for of in (start, run))
+    page.heading("Reinforce: word problems, rewarded for the answer alone")
+    page.text(f"The embedded twin of GSM8K: {STEPS['gsm8k']} steps of SFT, then {STEPS['rloo']} of RLOO on 16 prompts with 4 "
+              f"completions each; {len(after)} held-out problems. SFT's rows show no steps in six of ten longer problems.")
+    reinforce_page(page, run, before)
+    reached = {"pass@4": run.report["sampled"]["pass@k"], "KL": run.report["kl"]["completion"]}
+    for when, said, report in (("before", before, run.report["untrained"]), ("after", after, run.report)):
+        reached |= {f"right {when}": report["answers"]["strict"]["right"],
+                    f"steps shown {when}": sum(not text.startswith("####") for text in said)/len(said)}
+    return reached
+
 # %% ../nbs/15_demo.ipynb #ece1a39a
 PROMPTS = {"a life": "Olga Linnard was born in",
            "a question": "<|user|>In which year did Tess Quinden get married?\n<|assistant|>",
@@ -190,6 +220,7 @@ STAGES = [Stage("classify", "fine-tune on the embedded FEVER and LIAR twins", cl
           Stage("adapters", "the head, LoRA and LoReFT on the LIAR twin", adapter_stage),
           Stage("write", "explanations of verdicts, and sonnets", write_stage),
           Stage("preferences", "an SFT start, then DPO on pairs of replies", preference_stage),
+          Stage("reinforce", "an SFT start that answers by habit, then RLOO on right answers", reinforce_stage),
           Stage("generate", "continue prompts with the embedded model", generate_stage)]
 
 # %% ../nbs/15_demo.ipynb #cbccfeae

@@ -4,23 +4,34 @@
 
 # %% auto #0
 __all__ = ['JOBS', 'new_classifier', 'headline', 'Job', 'classify_job', 'bare', 'yardsticks', 'asked', 'sft_source', 'sft_job',
-           'reference_kind', 'may_share', 'policy_of', 'dpo_job', 'before_of', 'held_out', 'reward_of']
+           'reference_kind', 'policy_of', 'dpo_job', 'before_of', 'held_out', 'reward_of', 'Shown', 'plan_of',
+           'reference_of', 'engine_of', 'rloo_job', 'held_out_right']
 
 # %% ../nbs/14_jobs.ipynb #7269e4de
-import warnings
+import json, os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 import torch
-from .adapters import adapter_disabled, add_adapter, set_dropout, start_model
+
+# %% ../nbs/14_jobs.ipynb #5a8d3b3d
+from .adapters import adapter_disabled, add_adapter, save_model, set_dropout, start_model
+from .block import frozen_copy
+from .chat import reply_ends
 from .classify import Classifier, class_weights, classify_batches, classify_step
 from .completions import score_completions
-from .dpo import Reference, check_start, dpo_step, frozen_copy, with_reference
+from .dpo import Reference, check_start, dpo_step, with_reference
+from .engines import VLLMServer
+from .groups import may_share
 from .logps import keeps_apart
 from .losses import REFERENCE_FREE, check_kind
 from .pairs import pair_batches, pair_examples
 from .preferences import Before, exact_reward
+from .reasoning import solve_report
+from .rewards import task_reward
+from .rloo import copied, rloo_step, rollouts
+from .runs import atomic_write
 from .scores import score_classifier
 from .settings import Settings, set_seed
 from .sft import SFTStream, sft_batches, sft_loss
@@ -72,9 +83,9 @@ def yardsticks(task:str, rows, reader=None)->dict:
     answers = list(rows["answer"]) if rows is not None and "answer" in rows.column_names else None
     return {"task": task, "known": answers, "scorer": scorer_of(task, rows, reader) if task in WRITTEN else None}
 
-def asked(settings:dict)->dict:
-    "How many answers a run's settings want, and how long they may be."
-    return {key: settings[key] for key in ("answers", "max_new_tokens") if key in settings}
+def asked(settings:dict, *more)->dict:
+    "How many answers a run's settings want, how long they may be, and `more` of them."
+    return {key: settings[key] for key in ("answers", "max_new_tokens", *more) if key in settings}
 
 # %% ../nbs/14_jobs.ipynb #fa6239f6
 def sft_source(settings:Settings, rows, tokenizer):
@@ -102,19 +113,14 @@ def sft_job(settings:Settings, rows, held, out=None)->Job:
 def reference_kind(settings:Settings)->str:
     "\"copy\", \"adapter\", \"precomputed\" or \"none\", as the settings have it."
     can = settings.adapter in ("lora", "reft")
-    if settings.kind in REFERENCE_FREE: return "none"
+    if getattr(settings, "kind", None) in REFERENCE_FREE: return "none"
+    if settings.reference == "precomputed" and settings.experiment.startswith("rloo"):
+        raise ValueError("reference = precomputed is for dpo: completions that are yet to be sampled have no log-probs; "
+                         "take copy")
     if settings.reference == "adapter" and not can:
         raise ValueError(f"reference = adapter is the model with its adapter off, and adapter = {settings.adapter} has none: "
                          "take copy or precomputed, or adapter = lora or reft")
     return ("adapter" if can else "copy") if settings.reference == "auto" else settings.reference
-
-def may_share(model)->bool:
-    "Whether both replies of a pair can stand behind one prompt; a model that cannot is told, and reads it twice."
-    try: able = keeps_apart(model)
-    except ValueError as error: able, why = False, f": {error}"
-    else: why = ""
-    if not able: warnings.warn(f"this model does not keep two texts of a row apart, so prompts are read twice{why}")
-    return able
 
 def policy_of(settings:Settings, model, examples:list, path, shared:bool)->tuple:
     "(policy, reference, examples): the adapter is on, the reference is what the model was before it."
@@ -161,5 +167,75 @@ def reward_of(source):
     "The judge of replies to a source's prompts: the tiny world has an exact one, other data none."
     return exact_reward if str(source) == "tiny" else None
 
+# %% ../nbs/14_jobs.ipynb #9da7c720
+class Shown:
+    "Keeps the completions of the first prompt of every few rollouts in samples.jsonl, to be read."
+    def __init__(self, path:Path, every:int): self.path, self.every = path, every
+    def __call__(self, number:int, records:list):
+        if number % self.every: return
+        kept = self.path.read_text(encoding="utf-8").splitlines() if self.path.is_file() else []
+        kept = [line for line in kept if json.loads(line)["rollout"] < number]          # of a run that goes on
+        first = [r for r in records if r["prompt"] == records[0]["prompt"]]
+        now = [json.dumps({"rollout": number} | r) for r in first]
+        atomic_write(self.path, "".join(f"{line}\n" for line in kept + now))
+
+# %% ../nbs/14_jobs.ipynb #395d7bf2
+def plan_of(settings)->dict:
+    "What `rollouts` has to know of a run's settings."
+    processes = int(os.environ.get("WORLD_SIZE", 1))
+    given = {"bad": settings.bad_rewards, "parts": settings.minibatches*settings.accumulation*processes,
+             "rescore": settings.dtype == "bfloat16" or settings.engine != "local"}
+    same = ("k batch_size updates temperature beta kl kl_in normalize reward_clip mask_truncated dtype seed max_new_tokens "
+            "max_length")
+    how = {key: getattr(settings, key) for key in ("top_k", "top_p", "min_p")}
+    return given | {key: getattr(settings, key) for key in same.split()} | {"how": how}
+
+def reference_of(settings, model)->Callable:
+    "reference(policy): the model as it was before the training."
+    return adapter_disabled if reference_kind(settings) == "adapter" else copied(model)
+
+# %% ../nbs/14_jobs.ipynb #5f4ed444
+def engine_of(settings, tokenizer, out):
+    "The engine that settings name; None: the policy itself."
+    if settings.engine == "local": return None
+    if settings.adapter not in ("none", "lora"):
+        raise ValueError(f"vLLM samples from whole models and LoRA adapters, and adapter = {settings.adapter}: "
+                         "take engine = local")
+    if out is None: raise ValueError(f"{settings.engine} gets the policy's weights through the run's folder: name one")
+    how = {key: getattr(settings, key) for key in ("max_new_tokens", "temperature", "top_k", "top_p", "min_p")}
+    server = VLLMServer(settings.engine, "", Path(out)/"served", partial(save_model, tokenizer=tokenizer, base=settings.model),
+                        eos_token_id=reply_ends(tokenizer), adapter=settings.adapter == "lora", **how)
+    server.model_name = server.serving = server.models()[0]
+    return server
+
+# %% ../nbs/14_jobs.ipynb #0d536036
+def rloo_job(settings:Settings, rows, held, out=None, reward=None)->Job:
+    "A policy on prompts and a reward; its report compares it with the model that it started from."
+    task = settings.experiment.partition(".")[2]
+    reward = reward or task_reward(task, settings.reward, max_new_tokens=settings.max_new_tokens)
+    if settings.dropout:
+        raise ValueError(f"dropout = {settings.dropout:g} must be 0: rloo samples, scores and learns without it")
+    reference_kind(settings)                               # what cannot be is told before a model is loaded
+    set_seed(settings.seed)
+    model, tokenizer = start_model(settings.model, settings.device)
+    solve = partial(solve_report, tokenizer=tokenizer, rows=held, task=task, known=list(rows["answer"]),
+                    **asked(asdict(settings), "samples"))
+    reference = reference_of(settings, model)
+    add_adapter(model, settings, still=True)
+    engine = engine_of(settings, tokenizer, out)
+    look = Shown(Path(out)/"samples.jsonl", settings.show_every) if out and settings.show_every else None
+    source = rollouts(model, tokenizer, rows, reward, reference=reference if settings.beta else None, look=look,
+                      engine=engine, **plan_of(settings))
+    with reference(model) as start: untrained = bare(solve(start))
+    step = rloo_step(settings.epsilon, settings.ratio, clip_high=settings.epsilon_high or None, kl=settings.kl,
+                     beta=settings.beta if settings.kl_in == "loss" else 0.0, temperature=settings.temperature)
+    return Job(model, tokenizer, source, step, lambda model: held_out_right(solve(model, samples=0)),
+               lambda model: solve(model, reference=reference) | {"untrained": untrained})
+
+# %% ../nbs/14_jobs.ipynb #43bd28d8
+def held_out_right(report:dict)->dict:
+    "The curve of a reinforcement: the share of held-out rows that a greedy answer solves."
+    return {"held_out_right": report["answers"]["strict"]["right"]} if "answers" in report else {}
+
 # %% ../nbs/14_jobs.ipynb #f17dbfa6
-JOBS = {"classify": classify_job, "sft": sft_job, "dpo": dpo_job}
+JOBS = {"classify": classify_job, "sft": sft_job, "rloo": rloo_job, "dpo": dpo_job}

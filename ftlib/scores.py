@@ -88,6 +88,8 @@ SCORES = ( # name, path in a report, better when it is: "+" more, "-" less, "" n
     ("macro precision", "precision/macro", "+"), ("macro recall", "recall/macro", "+"),
     ("ECE", "calibration/ece", "-"), ("NLL", "calibration/nll", "-"), ("Brier", "calibration/brier", "-"),
     ("confidence", "calibration/confidence", ""), ("nats per token", "nats_per_token", "-"),
+    ("pass@1", "sampled/pass@1", "+"), ("pass@k", "sampled/pass@k", "+"), ("well formed", "sampled/well_formed", "+"),
+    ("tokens", "sampled/tokens", ""), ("KL per completion", "kl/completion", ""), ("KL per token", "kl/token", ""),
     ("chrF", "writing/chrf", "+"), ("verdict", "writing/verdict", "+"), ("verdict of true", "writing/verdict_of_true", ""),
     ("words", "writing/words", ""), ("words told", "writing/words_told", ""), ("copied", "writing/copied", ""),
     ("repeated", "writing/repeated", "-"), ("lines", "writing/lines", ""), ("fourteen", "writing/fourteen", "+"),
@@ -131,7 +133,8 @@ def flat_scores(
     return [record for record in out if record]
 
 # %% ../nbs/14_scores.ipynb #1a3081e3
-SHOWN = ("accuracy", "macro-F1", "span micro-F1", "kappa", "distance", "ECE", "nats per token", "chrF", "verdict",
+SHOWN = ("accuracy", "macro-F1", "span micro-F1", "kappa", "distance", "ECE", "pass@1", "pass@k", "well formed",
+         "tokens", "KL per completion", "KL per token", "nats per token", "chrF", "verdict",
          "verdict of true", "words", "words told", "copied", "repeated", "lines", "fourteen", "syllables", "metre", "rhymes",
          "win rate", "reward accuracy", "judge's score", "reward margin", "chosen reward", "rejected reward",
          "reply's words")

@@ -375,4 +375,4 @@ def test_a_model_that_cannot_share_a_row_reads_prompts_twice():
     model = build("gpt2_hf")
     assert may_share(model)
     model.config._attn_implementation_internal = "flash_attention_2"
-    with pytest.warns(UserWarning, match="prompts are read twice: rows that hold several texts need attention by sdpa or eager"): assert not may_share(model)
+    with pytest.warns(UserWarning, match="prompts are read for each reply: rows that hold several texts need attention by sdpa or eager"): assert not may_share(model)

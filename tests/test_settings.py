@@ -147,7 +147,10 @@ OUT_OF_RANGE = {"epochs": [0, -1], "max_steps": [-1], "batch_size": [0], "accumu
                 "eval_every": [-1], "save_every": [-1], "seed": [-1, 2**32], "device": ["gpu", "cuda:x", ""], "model": ["", " "],
                 "source": [""], "n_layer": [0], "n_head": [0], "n_embd": [0], "vocab_size": [256],
                 "answers": [-1], "max_new_tokens": [0], "rows": [-1], "held_out": [-1],
-                "beta": [0.0, -0.1], "label_smoothing": [-0.1, 0.5], "gamma": [-0.1], "sft_weight": [-0.1]}
+                "beta": [-0.1], "label_smoothing": [-0.1, 0.5], "gamma": [-0.1], "sft_weight": [-0.1],
+                "k": [1, 0], "minibatches": [0], "updates": [0], "reward_clip": [-0.1], "samples": [-1], "show_every": [-1], "epsilon": [0.0, 1.0, -0.1],
+                "epsilon_high": [-0.1], "temperature": [0.0, -1], "top_k": [-1], "top_p": [0.0, 1.1], "min_p": [-0.1, 1.1],
+                "engine": ["vllm", "", "ftp://host", "http://", "localhost:8000", "https://a b"]}
 
 
 def test_every_rule_has_a_case(): assert {key for _, names in RULES.values() for key in names} == set(OUT_OF_RANGE)
@@ -162,7 +165,8 @@ def test_out_of_range(folder, key):
 
 
 @pytest.mark.parametrize("key,good", [("adapter", "none"), ("wandb", "offline"), ("dtype", "bfloat16"), ("pooling", "mean"), ("schedule", "linear"),
-                                      ("kind", "discopop"), ("reference", "precomputed"), ("bad_pairs", "refuse")])
+                                      ("kind", "discopop"), ("reference", "precomputed"), ("bad_pairs", "refuse"),
+                                      ("kl", "k3"), ("kl_in", "loss"), ("ratio", "token"), ("bad_rewards", "skip")])
 def test_choices(key, good):
     experiment = next(name for name, kind in EXPERIMENTS.items() if key in kind.__dataclass_fields__)
     assert getattr(load_settings(experiment, **{key: good}), key) == good
@@ -177,6 +181,16 @@ def test_preferences(folder):
     cpu, cuda = (load_settings("dpo.ultrafeedback", profile) for profile in PROFILES)
     assert (cpu.reference, cuda.reference, cpu.max_new_tokens, cuda.max_length) == ("auto", "precomputed", 64, 1024)
     assert load_settings("sft", packing="on").packing and not load_settings("sft").packing
+
+
+def test_reinforcement(folder):
+    "What is learned from rewards: no KL is a setting (dpo refuses a beta of 0 by itself), an address is an engine, and each adapter has its own rate."
+    assert load_settings("rloo", beta=0).beta == load_settings("dpo", beta=0).beta == 0.0
+    for address in ("local", "http://127.0.0.1:8000", "https://gpu.example:8000/v1"): assert load_settings("rloo", engine=address).engine == address
+    tasks = {task: [load_settings(f"rloo.{task}", profile) for profile in PROFILES] for task in ("gsm8k", "fever_reason")}
+    assert all(cpu.model == "tiny" and cuda.dtype == "bfloat16" and cuda.k > cpu.k and cpu.lr > cuda.lr for cpu, cuda in tasks.values())
+    assert tasks["fever_reason"][0].max_new_tokens < tasks["gsm8k"][0].max_new_tokens
+    for profile in PROFILES: assert len({load_settings("rloo.gsm8k", profile, adapter=adapter).lr for adapter in ("none", "head", "lora")}) == 3
 
 
 def test_settings_offers_what_can_be_set():
