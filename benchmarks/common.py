@@ -119,7 +119,8 @@ def faster(times, ours):
 
 def show(name, row):
     peaks = {k: round(v["peak_mb"]) for k, v in row["times"].items()}
-    print(name, {k: round(v, 2) for k, v in row["times_faster"].items()}, peaks, flush=True)
+    shares = {k: round(v["share_of_ceiling"], 3) for k, v in row["times"].items() if "share_of_ceiling" in v}
+    print(name, {k: round(v, 2) for k, v in row["times_faster"].items()}, peaks, shares, flush=True)
 
 
 def profile(run, device="cpu"):
@@ -166,6 +167,16 @@ def save(name, results, device="cpu"):
     path = RESULTS/(f"{name}.json" if device == "cpu" else f"{name}_{device}.json")
     path.write_text(json.dumps(results, indent=1) + "\n")
     print(f"written: {path.relative_to(HERE.parent)}")
+
+
+def measure_all(name, measure, cases, device, smoke, **more):
+    "Measure every case, show it, and save what there is after each: a run that is cut short leaves what it measured."
+    results = {"machine": machine(device), "matrix_gflops": matrix_rate(device=device), **more, "cases": {}}
+    for case, given in cases.items():
+        show(case, results["cases"].setdefault(case, measure(given, device)))
+        if not smoke: save(name, results, device)
+        gc.collect()
+        wait(device)
 
 
 def pair(shape, seed=0, device="cpu"):

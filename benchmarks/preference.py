@@ -17,8 +17,7 @@ import warnings
 from functools import partial
 
 import torch
-from common import (GPT2_124M, SMALL, TINY, alternate, arguments, machine, matrix_rate, pair, peak_extra, peak_mb, profile, quartiles, qwen2, save,
-                    wait)
+from common import (GPT2_124M, SMALL, TINY, alternate, arguments, matrix_rate, measure_all, pair, peak_extra, peak_mb, profile, quartiles, qwen2)
 
 from ftlib.data import Batches
 from ftlib.dpo import Reference, dpo_step, with_reference
@@ -252,21 +251,9 @@ def measure(case, device):
             "times_faster": {name: times[peer_of(name, times)]["median"]/times[name]["median"] for name in own}}
 
 
-def show(name, row):
-    print(name, {k: round(v, 2) for k, v in row["times_faster"].items()}, {k: round(v["peak_mb"]) for k, v in row["times"].items()}, flush=True)
-
-
-def main(device, cases, smoke):
-    results = {"machine": machine(device), "matrix_gflops": matrix_rate(device=device), "cases": {}}
-    for name, case in cases.items():
-        row = results["cases"][name] = measure(case, device)
-        show(name, row)
-        if not smoke: save("preference", results, device)
-        gc.collect()
-        wait(device)
-
-
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     if sys.argv[1:2] == ["memory"]: memory(json.loads(sys.argv[2]), sys.argv[3])
-    else: main(*arguments(CASES))
+    else:
+        device, cases, smoke = arguments(CASES)
+        measure_all("preference", measure, cases, device, smoke)

@@ -18,7 +18,7 @@ import warnings
 from functools import partial
 
 import torch
-from common import GPT2_124M, SMALL, TINY, alternate, arguments, machine, matrix_rate, pair, peak_extra, peak_mb, profile, quartiles, qwen2, save, wait
+from common import GPT2_124M, SMALL, TINY, alternate, arguments, matrix_rate, measure_all, pair, peak_extra, peak_mb, profile, quartiles, qwen2
 
 from ftlib.data import load_tokenizer
 from ftlib.optim import make_optimizer
@@ -158,18 +158,9 @@ def measure(case, device):
     return {"case": case, "tokens": tokens, "ceiling_gflops": ceiling, "times": times, "profile": profiles, "times_faster": faster}
 
 
-def main(device, cases, smoke):
-    results = {"machine": machine(device), "matrix_gflops": matrix_rate(device=device), "cases": {}}
-    for name, case in cases.items():
-        row = results["cases"][name] = measure(case, device)
-        print(name, {k: round(v, 2) for k, v in row["times_faster"].items()}, {k: round(v["peak_mb"]) for k, v in row["times"].items()},
-              {k: round(v["share_of_ceiling"], 3) for k, v in row["times"].items() if "share_of_ceiling" in v}, flush=True)
-        if not smoke: save("rollout", results, device)
-        gc.collect()
-        wait(device)
-
-
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     if sys.argv[1:2] == ["memory"]: memory(json.loads(sys.argv[2]), sys.argv[3])
-    else: main(*arguments(CASES))
+    else:
+        device, cases, smoke = arguments(CASES)
+        measure_all("rollout", measure, cases, device, smoke)

@@ -7,8 +7,8 @@ import json
 import sys
 
 import torch
-from common import (GPT2_124M, SMALL, alternate, arguments, copy_rate, faster, machine, matrix_rate, pair, peak_extra, peak_mb, profile,
-                    quartiles, qwen2, save, show)
+from common import (GPT2_124M, SMALL, alternate, arguments, copy_rate, faster, matrix_rate, measure_all, pair, peak_extra, peak_mb, profile,
+                    quartiles, qwen2)
 
 from ftlib.generate import generate
 
@@ -79,14 +79,8 @@ def measure(case, device):
             "profile": {name: profile(looked_at[name], device) for name in ("transformers GPT-2", "GPT2LM")}}
 
 
-def main(device, cases, smoke):
-    results = {"machine": machine(device), "matrix_gflops": matrix_rate(device=device), "new_tokens": NEW, "cases": {}}
-    for name, case in cases.items():
-        row = results["cases"][name] = measure(case, device)
-        show(name, row)
-        if not smoke: save("sampling", results, device)       # after each case: a run that is cut short leaves what it measured
-
-
 if __name__ == "__main__":
     if sys.argv[1:2] == ["memory"]: memory(json.loads(sys.argv[2]), sys.argv[3])
-    else: main(*arguments(CASES))
+    else:
+        device, cases, smoke = arguments(CASES)
+        measure_all("sampling", measure, cases, device, smoke, new_tokens=NEW)

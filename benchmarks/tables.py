@@ -24,6 +24,7 @@ STEPS = {("LoRA", "GPT2LM, ours"): "LoRA on `c_attn`, r = 8", ("LoRA", "GPT-2, o
 PAIRS = {"DPO, 70 + 45": "prompts of 70, replies of 45, reference scored in the step", "DPO, 70 + 45, precomputed": "the same, reference scored before",
          "DPO, 200 + 40": "prompts of 200, replies of 40, reference scored in the step", "DPO, 124M": "124M, 70 + 45, reference scored in the step",
          "DPO, 124M, precomputed": "124M, the same, reference scored before"}
+ROLLS = {"64 tokens": "32 completions of 64 tokens", "rows that end": "the same, rows that end on their way", "124M": "124M, 64 tokens"}
 MODELS = {"GPT2LM": "GPT-2", "GPT-2": "GPT-2", "Qwen2": "Qwen2"}       # our model, and trl's to compare it with
 
 
@@ -69,20 +70,27 @@ def adapters():
 def measured(name): return (RESULTS/f"{name}.json").exists()
 
 
-def preference():
-    "One line a case and model: a DPO step of ours and of trl's trainer on a model of the same kind; large shapes have their memory alone."
-    if not measured("preference"): return
-    yield "| a DPO step of 8 pairs | model in ftlib | trl, s | ftlib, s | times faster | share of the ceiling (trl) | peak memory, MB (trl) |"
-    yield "|---|---|--:|--:|--:|--:|--:|"
-    for case, what in PAIRS.items():
-        times = load("preference")["cases"][case]["times"]
+def beside_trl(name, cases, heading, rate=False):
+    "One line a case and model: a step of ours and of trl's trainer on a model of the same kind; large shapes have their memory alone."
+    if not measured(name): return
+    yield f"| {heading} | model in ftlib | trl, s | ftlib, s | times faster |{' completions/s |'*rate} share of the ceiling (trl) | peak memory, MB (trl) |"
+    yield "|---|---|--:|--:|--:|--:|--:|" + "--:|"*rate
+    for case, what in cases.items():
+        times = load(name)["cases"].get(case, {"times": {}})["times"]
         for own, kind in MODELS.items():
             if f"ftlib, {own}" not in times: continue
             mine, peer = times[f"ftlib, {own}"], times[f"trl, {kind}"]
             share = "{:.0f} % ({:.0f} %)".format(*(100*row["share_of_ceiling"] for row in (mine, peer))) if "share_of_ceiling" in mine else ""
             took = f"{peer['median']:#.3g} | {mine['median']:#.3g} | {peer['median']/mine['median']:.2f}" if "median" in mine else " | | "
+            if rate: took += f" | {mine['completions_per_second']:.1f}" if "median" in mine else " | "
             mb = f"{mine['peak_mb']:.0f} ({peer['peak_mb']:.0f})"
             yield f"| {what} | {called(own)} | {took} | {share} | {mb} |"
+
+
+def preference(): return beside_trl("preference", PAIRS, "a DPO step of 8 pairs")
+
+
+def rollout(): return beside_trl("rollout", ROLLS, "an RLOO step: 8 prompts × 4 completions", rate=True)
 
 
 def called(model): return model if model == "GPT2LM" else f"transformers' {model}"
@@ -184,25 +192,6 @@ def reinforced():
                    + ", ".join(f"{right(r):.3f}" for r in more) + f" | {change(lambda r: r['report']['sampled']['pass@k'])} | {change(lambda r: r['with steps'])} "
                    f"| {change(lambda r: r['report']['sampled']['well_formed'])} | {middle(r['report']['kl']['completion'] for r in runs):.2f} "
                    f"| {middle(r['seconds'] for r in starts):.0f} + {middle(r['seconds'] for r in runs):.0f} |")
-
-
-ROLLS = {"64 tokens": "32 completions of 64 tokens", "rows that end": "the same, rows that end on their way", "124M": "124M, 64 tokens"}
-
-
-def rollout():
-    "One line a case and model: a step of RLOO of ours and of trl's trainer on a model of the same kind."
-    if not measured("rollout"): return
-    yield "| an RLOO step: 8 prompts × 4 completions | model in ftlib | trl, s | ftlib, s | times faster | completions/s | share of the ceiling (trl) | peak memory, MB (trl) |"
-    yield "|---|---|--:|--:|--:|--:|--:|--:|"
-    for case, what in ROLLS.items():
-        if case not in load("rollout")["cases"]: continue
-        times = load("rollout")["cases"][case]["times"]
-        for own, kind in MODELS.items():
-            if f"ftlib, {own}" not in times: continue
-            mine, peer = times[f"ftlib, {own}"], times[f"trl, {kind}"]
-            share = "{:.0f} % ({:.0f} %)".format(*(100*row["share_of_ceiling"] for row in (mine, peer))) if "share_of_ceiling" in mine else ""
-            took = f"{peer['median']:#.3g} | {mine['median']:#.3g} | {peer['median']/mine['median']:.2f} | {mine['completions_per_second']:.1f}" if "median" in mine else " | | | "
-            yield f"| {what} | {called(own)} | {took} | {share} | {mine['peak_mb']:.0f} ({peer['peak_mb']:.0f}) |"
 
 
 def preferred():

@@ -4,13 +4,12 @@ a process of its own, and writes results/train_step.json. float32, fused AdamW, 
 `--device cuda` writes results/train_step_cuda.json: float32 without TF32, and bfloat16, by which both sides compute under autocast on
 float32 weights, as `fit` does.
 """
-import gc
 import json
 import sys
 
 import torch
-from common import (GPT2_124M, SMALL, alternate, arguments, faster, machine, matrix_rate, pair, peak_extra, peak_mb, profile, quartiles,
-                    qwen2, save, show, train_flops)
+from common import (GPT2_124M, SMALL, alternate, arguments, faster, matrix_rate, measure_all, pair, peak_extra, peak_mb, profile, quartiles,
+                    qwen2, train_flops)
 
 from ftlib.logps import completion_nll
 from ftlib.optim import make_optimizer
@@ -85,15 +84,8 @@ def measure(case, device):
             "profile": {name: profile(runs[name], device) for name in ("transformers GPT-2", "GPT2LM")}}
 
 
-def main(device, cases, smoke):
-    results = {"machine": machine(device), "matrix_gflops": matrix_rate(device=device), "cases": {}}
-    for name, case in cases.items():
-        row = results["cases"][name] = measure(case, device)
-        show(name, row)
-        if not smoke: save("train_step", results, device)       # after each case: a run that is cut short leaves what it measured
-        gc.collect()
-
-
 if __name__ == "__main__":
     if sys.argv[1:2] == ["memory"]: memory(json.loads(sys.argv[2]), sys.argv[3])
-    else: main(*arguments(CASES))
+    else:
+        device, cases, smoke = arguments(CASES)
+        measure_all("train_step", measure, cases, device, smoke)

@@ -39,9 +39,10 @@ def sampled_answers(
 
 # %% ../nbs/14_reasoning.ipynb #0c587c47
 def sampled_report(texts:list, said:Sampled, gold:list, task:str, samples:int)->tuple:
-    "(report, rows): pass@1 and pass@k of `samples` answers a row by the strict reading, share well formed, tokens."
+    "(report, rows): pass@1 and pass@k of `samples` answers a row read strictly, 0 where it was cut off; form; tokens."
     read, formed = READINGS[task]["strict"], FORMATS[task]
-    right = torch.tensor([float(read(t) == gold[i//samples]) for i, t in enumerate(texts)]).view(-1, samples)
+    right = torch.tensor([float(e and read(t) == gold[i//samples]) for i, (t, e) in enumerate(zip(texts, said.ended))])
+    right = right.view(-1, samples)
     well = torch.tensor([float(formed(t)*e) for t, e in zip(texts, said.ended)]).view(-1, samples)
     hits = [int(n) for n in right.sum(1)]
     rows = {"pass@1": right.mean(1), "pass@k": [pass_at_k(samples, c, samples) for c in hits], "well_formed": well.mean(1),

@@ -173,7 +173,7 @@ def curves(self:Rollouts, logps:list, judged:dict, said:Sampled)->dict:
            "no_signal": tied.float().repeat_interleave(self.plan.k), "length": tokens,
            "ended": torch.tensor(said.ended).float(),
            "entropy": -torch.cat([x[0].sum(1) for x in logps])/counted}
-    if len(logps[0]) < 3: return out
+    if self.reference is None: return out
     kl = torch.cat([((old - ref)*mask).sum(1) for old, ref, mask in logps])
     return out | {"kl": kl, "kl_token": kl/counted}
 
@@ -183,9 +183,8 @@ def weigh(self:Rollouts, batches:list, judged:dict, said:Sampled):
     "Put advantages, and what the curves show, into the batches."
     plan, n, (rank, world) = self.plan, self.plan.prompts*self.plan.k, who()
     beta, rewards = plan.beta if plan.kl_in == "reward" else 0.0, judged["reward"].split(n)
-    logps = [[b[key].cpu() for key in ("old_logps", "ref_logps", "mask") if key in b] for b in batches]
-    if plan.reward_clip: rewards = [r.clamp(-plan.reward_clip, plan.reward_clip) for r in rewards]
-    kept = torch.cat([penalised(r, *x, beta, plan.kl) if len(x) == 3 else r for r, x in zip(rewards, logps)])
+    logps = [[b[key].cpu() for key in ("old_logps", "ref_logps" if self.reference else "old_logps", "mask")] for b in batches]
+    kept = torch.cat([penalised(r, *x, beta, plan.kl, clip=plan.reward_clip) for r, x in zip(rewards, logps)])
     everyone = torch.cat(gather(kept)) if world > 1 else kept
     advantages = rloo_advantages(everyone.view(-1, plan.k), plan.normalize).flatten()[rank*len(kept):(rank + 1)*len(kept)]
     curves = self.curves(logps, judged, said)

@@ -16,13 +16,14 @@ import json
 import os
 import re
 import socket
-import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from loopback import Loopback
 
 LARGE = (".safetensors", ".parquet")                 # stored as large files, which the hub serves by a redirect
 KINDS = {"models": "model", "datasets": "dataset"}
@@ -69,13 +70,12 @@ class Fault:
 
 
 @dataclass
-class Hub:
+class Hub(Loopback):
     repos: dict = field(default_factory=dict)        # (kind, id) -> {revision: Repo}
     faults: list = field(default_factory=list)
     seen: list = field(default_factory=list)         # (method, path, range), in order
     raw: dict = field(default_factory=dict)          # {"host/path": bytes} of files outside the hub
     tokens: set = field(default_factory=set)         # every Authorization that came with a request to the hosts of large and of raw files
-    server: ThreadingHTTPServer | None = None
 
     def add(self, repo_id, folder, kind="model", revision="main", **access):
         "Serve a folder as a revision of a repository."
@@ -83,18 +83,7 @@ class Hub:
 
     def fail(self, path, **how): self.faults.append(Fault(path, **how))
 
-    def __enter__(self):
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Handler,), {"hub": self}))
-        self.server.daemon_threads = True
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self.server.shutdown()
-        self.server.server_close()
-
-    @property
-    def url(self): return f"http://127.0.0.1:{self.server.server_address[1]}"
+    def __enter__(self): return self.listen(Handler, "hub", poll=0.05)
 
     @property
     def cdn(self):

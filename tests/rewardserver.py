@@ -4,7 +4,9 @@ import socket
 import threading
 import time
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from loopback import Loopback
 
 ATTRIBUTES = {"helpfulness": 1.6171875, "correctness": 1.6484375, "coherence": 3.3125, "complexity": 0.546875, "verbosity": 0.515625}
 
@@ -35,7 +37,7 @@ class Step:
 
 
 @dataclass
-class RewardServer:
+class RewardServer(Loopback):
     steps: list = field(default_factory=list)        # taken in turn, one a request; then every request is answered well
     reward: object = len                             # of the text of a reply
     pause: float = 0.0                               # seconds that a good answer takes
@@ -45,17 +47,10 @@ class RewardServer:
 
     def __enter__(self):
         self.lock, self.under_way, self.window = threading.Lock(), 0, []
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Handler,), {"owner": self}))
-        self.server.daemon_threads = True
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.005}, daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self.server.shutdown()
-        self.server.server_close()
+        return self.listen(Handler, "owner", poll=0.005)
 
     @property
-    def url(self): return f"http://127.0.0.1:{self.server.server_address[1]}/v1"
+    def url(self): return f"{super().url}/v1"
 
     @property
     def replies(self): return [body["messages"][-1]["content"] for _, _, _, body in self.asked]

@@ -3,6 +3,7 @@ import json
 from pathlib import Path
 
 import pytest
+from launch import stops_at
 from models import build
 from test_cli import ftlib, one_sentence, scores  # noqa: F401
 
@@ -83,16 +84,8 @@ def test_going_on(ftlib, monkeypatch):  # noqa: F811
     words = (*RLOO, "--set", "max_steps=4", "--set", "save_every=1", "--set", "show_every=1")
     assert ftlib(*words, "--out", "whole")[0] == 0
     from ftlib import jobs
-    plain, calls = jobs.rloo_step, []
-    def stops(*args, **kw):
-        step = plain(*args, **kw)
-        def stopping(model, batch):
-            calls.append(1)
-            if len(calls) == 3: raise KeyboardInterrupt
-            return step(model, batch)
-        return stopping
     with monkeypatch.context() as m:
-        m.setattr("ftlib.jobs.rloo_step", stops)
+        m.setattr("ftlib.jobs.rloo_step", stops_at(jobs.rloo_step, 3))
         code, _, err = ftlib(*words, "--out", "cut")
     assert code == 130
     code, _, err = ftlib(*words, "--out", "cut")

@@ -7,6 +7,7 @@ import warnings
 
 import pytest
 import torch
+from launch import stops_at
 from models import build
 from test_pairs import made_pairs
 
@@ -306,19 +307,11 @@ SHORT = dict(rows=24, held_out=6, max_steps=5, batch_size=4, max_length=96, answ
 
 @pytest.mark.parametrize("kw", [{}, {"adapter": "lora"}, {"reference": "precomputed"}, {"adapter": "reft", "dropout": ".1"}], ids=lambda kw: "-".join(kw.values()) or "full")
 def test_a_run_that_was_cut_resumes_to_the_same_bits(tmp_path, monkeypatch, kw):
-    settings, calls = quick(**SHORT, **kw), []
+    settings = quick(**SHORT, **kw)
     whole = train_run(settings, tmp_path/"whole")
     assert evaluate(tmp_path/"whole") == whole.report == json.loads((tmp_path/"whole"/"report.json").read_text())
-    plain = dpo_step
-    def stops(*args, **more):
-        step = plain(*args, **more)
-        def stopping(model, batch):
-            calls.append(1)
-            if len(calls) == 4: raise KeyboardInterrupt
-            return step(model, batch)
-        return stopping
     with monkeypatch.context() as m, pytest.raises(KeyboardInterrupt):
-        m.setattr("ftlib.jobs.dpo_step", stops)
+        m.setattr("ftlib.jobs.dpo_step", stops_at(dpo_step, 4))
         train_run(settings, tmp_path/"cut")
     resumed = train_run(settings, tmp_path/"cut", resume=True)
     for (name, a), (_, b) in zip(whole.model.state_dict().items(), resumed.model.state_dict().items()): assert torch.equal(a, b), name

@@ -1,14 +1,12 @@
 """Two processes equal one: same weights, same history, uneven last group included, in gradients, weights and rows."""
 import json
 import os
-import socket
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from launch import in_two_processes, result
 
 HERE = Path(__file__).resolve()
 # 11 micro-batches of unequal weight; a step takes accumulation × processes = 4 of them, so the last step of an epoch has 3: the first process
@@ -57,20 +55,9 @@ def everything(folder, accumulation):
 def folders(tmp_path_factory):
     "The same runs in two processes, launched once, and in this one."
     two, one = tmp_path_factory.mktemp("two"), tmp_path_factory.mktemp("one")
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = str(s.getsockname()[1])
-    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parent.parent), "GLOO_SOCKET_IFNAME": "lo"}
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", port]
-    done = subprocess.run([*launcher, str(HERE), str(two)], env=env, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
+    in_two_processes(HERE, two)
     everything(one, accumulation=4)
     return one, two
-
-
-def result(out):
-    rows = [json.loads(line) for line in (out/"metrics.jsonl").read_text().splitlines()]
-    return load_file(out/"checkpoint"/"model.safetensors"), [{k: v for k, v in r.items() if k != "seconds"} for r in rows]
 
 
 @pytest.mark.parametrize("case", CASES)

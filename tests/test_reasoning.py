@@ -26,14 +26,14 @@ def sampled(): return Sampled([[1]*n for n in LENGTHS], ENDED)
 
 
 def test_sampled_answers_by_hand():
-    "Row 0 is right once of two, row 1 strictly once (the other answer has no ####), row 2 never; the cut-off one has no form."
+    "Row 0 is right once of two, row 1 never (one answer was cut off, as for the reward, and one has no ####), nor row 2; the cut-off one has no form."
     report, rows = sampled_report(SAID, sampled(), GOLD, "gsm8k", 2)
     assert (report["n"], report["k"], report["level"]) == (3, 2, 0.95)
-    assert report["pass@1"] == pytest.approx(1/3) and report["pass@k"] == pytest.approx(2/3) and report["well_formed"] == pytest.approx((1 + 0 + 1)/3)
-    assert report["tokens"] == pytest.approx((4 + 6 + 1)/3) and rows == [{"pass": 0.5}, {"pass": 0.5}, {"pass": 0.0}]
+    assert report["pass@1"] == pytest.approx(1/6) and report["pass@k"] == pytest.approx(1/3) and report["well_formed"] == pytest.approx((1 + 0 + 1)/3)
+    assert report["tokens"] == pytest.approx((4 + 6 + 1)/3) and rows == [{"pass": 0.5}, {"pass": 0.0}, {"pass": 0.0}]
     for name in ("pass@1", "pass@k", "well_formed", "tokens"): assert report[f"{name}_ci"][0] <= report[name] <= report[f"{name}_ci"][1]
     one, _ = sampled_report(SAID[::2], Sampled(sampled().tokens[::2], ENDED[::2]), GOLD, "gsm8k", 1)
-    assert one["pass@1"] == one["pass@k"] == pytest.approx(2/3)
+    assert one["pass@1"] == one["pass@k"] == pytest.approx(1/3)
 
 
 def test_verdicts_by_hand():
@@ -141,8 +141,8 @@ def test_a_report_by_hand(monkeypatch):
     assert report["n"] == report["answers"]["n"] == report["sampled"]["n"] == report["kl"]["n"] == 3
     assert report["answers"]["strict"]["right"] == pytest.approx(1/3) and report["answers"]["lenient"]["right"] == pytest.approx(2/3)
     assert (report["answers"]["commonest"]["says"], report["answers"]["commonest"]["right"]) == ("4", pytest.approx(1/3))
-    assert report["sampled"]["pass@1"] == pytest.approx(1/3) and report["kl"]["completion"] == pytest.approx(0, abs=1e-5) and report["kl"]["token"] == pytest.approx(0, abs=1e-5)
-    assert [r["row"] for r in report["rows"]] == [0, 1, 2] and [r["pass"] for r in report["rows"]] == [0.5, 0.5, 0] and [r["said"] for r in report["rows"]] == ["#### 4", "7", "#### 8"]
+    assert report["sampled"]["pass@1"] == pytest.approx(1/6) and report["kl"]["completion"] == pytest.approx(0, abs=1e-5) and report["kl"]["token"] == pytest.approx(0, abs=1e-5)
+    assert [r["row"] for r in report["rows"]] == [0, 1, 2] and [r["pass"] for r in report["rows"]] == [0.5, 0, 0] and [r["said"] for r in report["rows"]] == ["#### 4", "7", "#### 8"]
     assert all({"key", "kl", "right_strict"} <= r.keys() for r in report["rows"]) and json.dumps(report)
 
 

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from launch import stops_at
 from models import build
 from test_rollouts import alone, asked, fill, near, shown, source
 
@@ -135,18 +136,10 @@ def lines(path): return [json.loads(line) for line in (path/"samples.jsonl").rea
                          ids=["full", "lora", "reft"])
 def test_a_run_that_was_killed_ends_in_the_same_bits(tmp_path, monkeypatch, kw):
     "Weights, history, report, samples; scored again from its folder, the run has the same numbers."
-    settings, calls = quick(**kw), []
+    settings = quick(**kw)
     whole = train_run(settings, tmp_path/"whole", reward=short)
-    plain, stop = rloo_step, 3*settings.accumulation
-    def stops(*args, **more):
-        step = plain(*args, **more)
-        def stopping(model, batch):
-            calls.append(1)
-            if len(calls) > stop: raise KeyboardInterrupt
-            return step(model, batch)
-        return stopping
     with monkeypatch.context() as m, pytest.raises(KeyboardInterrupt):
-        m.setattr("ftlib.jobs.rloo_step", stops)
+        m.setattr("ftlib.jobs.rloo_step", stops_at(rloo_step, 3*settings.accumulation + 1))
         train_run(settings, tmp_path/"cut", reward=short)
     assert json.loads((tmp_path/"cut"/"metrics.jsonl").read_text().splitlines()[-1])["step"] == 3
     before = lines(tmp_path/"cut")

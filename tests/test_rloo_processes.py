@@ -1,14 +1,12 @@
 "RLOO in two processes with one micro-batch each equals one process with two: rewards, KL and advantages over all of them, loss and weights."
 import json
 import os
-import socket
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from launch import in_two_processes, result
 
 HERE = Path(__file__).resolve()
 CASES = {"plain": {}, "normalised": {"normalize": True, "updates": 2}, "masked, in the loss": {"mask_truncated": True, "kl_in": "loss"}}
@@ -47,14 +45,7 @@ def everything(folder, accumulation):
 def folders(tmp_path_factory):
     "The same runs in two processes, launched once, and in this one."
     two, one = tmp_path_factory.mktemp("two"), tmp_path_factory.mktemp("one")
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = str(s.getsockname()[1])
-    path = os.pathsep.join([str(HERE.parent), str(HERE.parent.parent)])
-    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path, "GLOO_SOCKET_IFNAME": "lo"}
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", port]
-    done = subprocess.run([*launcher, str(HERE), str(two)], env=env, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
+    in_two_processes(HERE, two)
     everything(one, accumulation=2)
     return one, two
 
@@ -64,14 +55,10 @@ def counted(weights):
     return {k: torch.cat([w[:32], w[64:]]) if k.endswith("c_attn.bias") else w for k, w in weights.items()}
 
 
-def result(out):
-    rows = [json.loads(line) for line in (out/"metrics.jsonl").read_text().splitlines()]
-    return counted(load_file(out/"checkpoint"/"model.safetensors")), [{k: v for k, v in r.items() if k != "seconds"} for r in rows]
-
-
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_equal_one(folders, case):
     (one, rows1), (two, rows2) = (result(folder/case) for folder in folders)
+    one, two = counted(one), counted(two)
     assert max((one[k] - two[k]).abs().max().item() for k in one) <= 1e-5 and len(rows1) == len(rows2) == 8
     for a, b in zip(rows1, rows2):
         assert a.keys() == b.keys()

@@ -13,9 +13,10 @@ import json
 import threading
 import time
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import torch
+from loopback import Loopback
 
 from ftlib.adapters import load_adapter
 from ftlib.generate import generate
@@ -43,7 +44,7 @@ class Fault:
 
 
 @dataclass
-class VLLM:
+class VLLM(Loopback):
     folder: object                                   # of the model it starts with
     name: str = "policy"
     mode: str = "processed_logprobs"                 # or raw_logprobs: at temperature 1
@@ -62,17 +63,7 @@ class VLLM:
 
     def __enter__(self):
         self.lock, self.model = threading.RLock(), GPT2LM.from_pretrained(self.folder).float().eval()
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Handler,), {"vllm": self}))
-        self.server.daemon_threads = True
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self.server.shutdown()
-        self.server.server_close()
-
-    @property
-    def url(self): return f"http://127.0.0.1:{self.server.server_address[1]}"
+        return self.listen(Handler, "vllm")
 
     def fail(self, path, **how): self.faults.append(Fault(path, **how))
 
