@@ -29,8 +29,8 @@ from .tasks import TASKS, load_task
 # %% ../nbs/15_demo.ipynb #5706d7a4
 SHARES = {"classify": 25, "adapters": 30, "write": 35, "generate": 5, "preferences": 40, "reinforce": 40, "report": 5}
 REFERENCE_RATE = 230.0          # GFLOP/s of float32 matrix products, at which the shares are meant
-STEPS = {"fever": 60, "liar": 70, "factcheck": 60, "sonnets": 120, # a share of what
-         "smoltalk": 20, "ultrafeedback": 200, "gsm8k": 130, "rloo": 20}                                # `ftlib train` takes
+STEPS = {"fever": 45, "liar": 60, "factcheck": 45, "sonnets": 100, # a share of what
+         "smoltalk": 20, "ultrafeedback": 170, "gsm8k": 130, "rloo": 20}                                # `ftlib train` takes
 
 # %% ../nbs/15_demo.ipynb #69b4a175
 def score_page(page:Report, task:str, held, run, before:dict, words:dict):
