@@ -104,7 +104,7 @@ def keep(row):
     found = json.loads(path.read_text()) if path.is_file() else {"rows": []}
     same = lambda r: [r.get(key) for key in ("task", "what", "adapter", "seed")]
     rows = [r for r in found["rows"] if same(r) != same(row)] + [row]
-    save("learning_rloo", {"command": "python benchmarks/learning_rloo.py [TASK…] [SEED…]", "machine": machine(), "threads": torch.get_num_threads(), "n": N,
+    save("learning_rloo", {"command": "python benchmarks/learning_rloo.py [TASK…] [SEED…]", "machine": machine(), "n": N,
                            "rows": sorted(rows, key=lambda r: str(same(r)))})
 
 
@@ -118,4 +118,4 @@ if __name__ == "__main__":
                 print(task, seed, row["what"], row.get("adapter", ""), f"right {report['answers']['strict']['right']:.3f} · pass@4 {report['sampled']['pass@k']:.3f}",
                       f"· steps shown {report['with steps']:.2f} · well formed {report['sampled']['well_formed']:.3f}",
                       f"· KL {report['kl']['completion']:.2f}" if "kl" in report else "", f"· {row['seconds']:.0f} s", flush=True)
-                keep(row)
+                keep(row | {"threads": torch.get_num_threads()})

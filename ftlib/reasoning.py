@@ -13,7 +13,7 @@ from .completions import READINGS, answer_report
 from .groups import collate_groups, collate_rows, may_share, scored
 from .metrics import pass_at_k
 from .rewards import FORMATS
-from .rloo import encoded
+from .rloo import encoded, with_room
 from .rollouts import LocalEngine, Sampled
 from .scores import row_key
 from .sft import respond
@@ -79,7 +79,7 @@ def add_samples(report:dict, model, tokenizer, asked, prompts:list, *, task, sam
 # %% ../nbs/14_reasoning.ipynb #9c8568f9
 def solve_report(
     model, tokenizer,
-    rows,                             # held-out rows with prompt and answer
+    rows,                             # held-out, with prompt and answer; prompts without room are left out
     task:str,                         # "gsm8k" or "fever_reason"
     *, reference:Callable|None=None,  # reference(policy): what the KL is measured from
     known=None,                       # answers of training rows, for the commonest
@@ -90,9 +90,12 @@ def solve_report(
     asked = rows.select(range(min(answers, len(rows))))
     if not len(asked): return report | {"rows": records}
     prompts = encoded(asked, tokenizer)
+    kept = with_room(model, prompts, max_new_tokens)
+    asked, prompts = asked.select(kept), [prompts[i] for i in kept]
     said = respond(model, tokenizer, prompts, max_new_tokens)
     report["answers"], more = answer_report(said, asked["answer"], READINGS[task], known)
     if samples:
         how = {"task": task, "samples": samples, "max_new_tokens": max_new_tokens, "reference": reference}
         more = [a | b for a, b in zip(more, add_samples(report, model, tokenizer, asked, prompts, **how))]
-    return report | {"rows": [record | numbers for record, numbers in zip(records, more)] + records[len(more):]}
+    for i, numbers in zip(kept, more): records[i] = numbers | records[i]
+    return report | {"rows": records}

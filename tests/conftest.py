@@ -19,6 +19,11 @@ os.environ.setdefault("MPLBACKEND", "agg")
 for name in ("FTLIB_PROFILE", "WANDB_API_KEY", "HF_TOKEN", "NVIDIA_API_KEY"): os.environ.pop(name, None)
 
 
+def pytest_xdist_auto_num_workers(config):
+    "A worker for each core, up to four: each holds torch, trl and their models."
+    return min(4, os.cpu_count() or 1)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def vector_mathematics_is_ready():
     """MKL picks the kernel of each function when it is first called; two threads that call one first may get a coarse one for that call

