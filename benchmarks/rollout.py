@@ -31,13 +31,12 @@ BETA, K, NEW = 0.05, 4, 64
 def case(shape, rounds, ends=1, dtype="float32", **kw): return {"shape": shape, "rounds": rounds, "ends": ends, "dtype": dtype, "prompts": 8} | kw
 
 
-def cases(dtype, shape, large, rounds):
-    of = partial(case, dtype=dtype)
-    return {"64 tokens": of(shape, rounds), "rows that end": of(shape, rounds, 24), "124M": of(large, 0, qwen=False)}
+def cases(dtype, rounds): return {"64 tokens": case(SMALL, rounds, dtype=dtype), "rows that end": case(SMALL, rounds, 24, dtype)}
 
 
-CASES = {"cpu": cases("float32", SMALL, GPT2_124M, 15),
-         "cuda": {f"{name}, {dtype}": c for dtype in ("float32", "bfloat16") for name, c in cases(dtype, SMALL, GPT2_124M, 21).items()}}
+CASES = {"cpu": cases("float32", 15),
+         "cuda": {f"{name}, {dtype}": c for dtype in ("float32", "bfloat16")
+                  for name, c in (cases(dtype, 21) | {"124M": case(GPT2_124M, 21, dtype=dtype, qwen=False)}).items()}}
 
 
 def ends_of(case): return [1400 + i for i in range(case["ends"])] if case["shape"]["vocab_size"] > 1500 else [0]

@@ -189,7 +189,7 @@ def reinforced():
             middle = lambda values: statistics.median(values)
             change = lambda read, digits=2: f"{middle(read(r) for r in starts):.{digits}f} → {middle(read(r) for r in runs):.{digits}f}"
             yield (f"| {what}, {called} | " + ", ".join(f"{a:.3f} → {b:.3f}" for a, b in both) + f" | {middle(b - a for a, b in both):+.3f} | "
-                   + ", ".join(f"{right(r):.3f}" for r in more) + f" | {change(lambda r: r['report']['sampled']['pass@k'])} | {change(lambda r: r['with steps'])} "
+                   + ", ".join(f"{right(r):.3f}" for r in more) + f" | {change(lambda r: r['report']['sampled']['pass@k'])} | {change(lambda r: r['report']['with steps'])} "
                    f"| {change(lambda r: r['report']['sampled']['well_formed'])} | {middle(r['report']['kl']['completion'] for r in runs):.2f} "
                    f"| {middle(r['seconds'] for r in starts):.0f} + {middle(r['seconds'] for r in runs):.0f} |")
 

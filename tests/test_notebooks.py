@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sources import NBS, notebooks, short
 
-LIMIT = float(os.environ.get("NOTEBOOK_SECONDS", 240))      # a notebook should take 60; a slower or busier machine is no failure
+LIMIT = float(os.environ.get("NOTEBOOK_SECONDS", 600))      # a notebook should take 60 on two cores; a slower or busier machine is no failure
 RUNNER = Path(sys.executable).parent/"nbdev-test"
 
 
