@@ -10,8 +10,8 @@ ROOT = TESTS.parent
 if str(TESTS) not in sys.path: sys.path.insert(0, str(TESTS))      # so that tests in subfolders find `models` and `hubserver`
 
 # Before torch or the hub client is imported, here and in every subprocess a test starts.
-workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-os.environ.setdefault("OMP_NUM_THREADS", str(max(1, min(4, (os.cpu_count() or 1)//workers))))
+cores, told = min(4, os.cpu_count() or 1), "OMP_NUM_THREADS" in os.environ
+os.environ.setdefault("OMP_NUM_THREADS", str(cores))
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -21,7 +21,12 @@ for name in ("FTLIB_PROFILE", "WANDB_API_KEY", "HF_TOKEN", "NVIDIA_API_KEY"): os
 
 def pytest_xdist_auto_num_workers(config):
     "A worker for each core, up to four: each holds torch, trl and their models."
-    return min(4, os.cpu_count() or 1)
+    return cores
+
+
+def pytest_xdist_setupnodes(config, specs):
+    "The workers, which get the environment of now, share the cores: two threads each on two cores would wait for one another."
+    if not told: os.environ["OMP_NUM_THREADS"] = str(max(1, min(4, (os.cpu_count() or 1)//len(specs))))
 
 
 @pytest.fixture(scope="session", autouse=True)
