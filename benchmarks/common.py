@@ -21,7 +21,7 @@ HERE = Path(__file__).resolve().parent
 RESULTS = HERE/"results"
 SMALL = dict(vocab_size=2048, n_embd=256, n_layer=4, n_head=4)
 GPT2_124M = dict(vocab_size=50257, n_embd=768, n_layer=12, n_head=12)
-TINY = dict(vocab_size=512, n_embd=64, n_layer=2, n_head=2)       # of --smoke
+TINY = dict(vocab_size=2048, n_embd=64, n_layer=2, n_head=2)       # of --smoke
 KINDS = {"matrix products": ("mm", "addmm", "bmm", "linear"), "attention": ("scaled_dot_product", "flash"), "gelu": ("gelu", "tanh", "pow"),
          "layer norm": ("layer_norm",), "optimiser": ("adamw",), "softmax and log": ("softmax", "logsumexp", "exp", "nll", "cross_entropy")}
 

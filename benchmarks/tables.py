@@ -24,7 +24,7 @@ STEPS = {("LoRA", "GPT2LM, ours"): "LoRA on `c_attn`, r = 8", ("LoRA", "GPT-2, o
 PAIRS = {"DPO, 70 + 45": "prompts of 70, replies of 45, reference scored in the step", "DPO, 70 + 45, precomputed": "the same, reference scored before",
          "DPO, 200 + 40": "prompts of 200, replies of 40, reference scored in the step", "DPO, 124M": "124M, 70 + 45, reference scored in the step",
          "DPO, 124M, precomputed": "124M, the same, reference scored before"}
-ROLLS = {"64 tokens": "32 completions of 64 tokens", "rows that end": "the same, rows that end on their way", "124M": "124M, 64 tokens"}
+ROLLS = {"64 tokens": "32 completions of 64 tokens", "rows that end": "the same, rows that end on their way"}
 MODELS = {"GPT2LM": "GPT-2", "GPT-2": "GPT-2", "Qwen2": "Qwen2"}       # our model, and trl's to compare it with
 
 
@@ -76,7 +76,7 @@ def beside_trl(name, cases, heading, rate=False):
     yield f"| {heading} | model in ftlib | trl, s | ftlib, s | times faster |{' completions/s |'*rate} share of the ceiling (trl) | peak memory, MB (trl) |"
     yield "|---|---|--:|--:|--:|--:|--:|" + "--:|"*rate
     for case, what in cases.items():
-        times = load(name)["cases"].get(case, {"times": {}})["times"]
+        times = load(name)["cases"][case]["times"]
         for own, kind in MODELS.items():
             if f"ftlib, {own}" not in times: continue
             mine, peer = times[f"ftlib, {own}"], times[f"trl, {kind}"]
