@@ -1,8 +1,9 @@
 """The commands as a user types them: `python benchmarks/commands.py [FOLDER] [TASK…]` trains and evaluates every supervised task from the command line on the
 embedded twins and on the real rows in FOLDER (../shared/data if not given; without it the twins alone), with the cpu profile as it is, and writes
 results/commands.json: seconds of both commands, and the scores they printed; the rows of tasks that are not named stay. No row of a data set is
-kept, only numbers."""
+kept, only numbers. Then the commands that stand in the tasks' tutorials, and whether they print what the tutorial's saved outputs show."""
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,9 @@ from ftlib.compare import kept_scores
 from ftlib.scores import bag_of_words
 from ftlib.tasks import TASKS, load_task
 
+PAGES = Path(__file__).resolve().parents[1]/"nbs"/"tutorials"
+TUTORIALS = {"propaganda": "propaganda", "liar": "liar", "fever": "fever", "sentiment": "sentiment_paraphrase", "paraphrase": "sentiment_paraphrase",
+             "factcheck": "explanations", "sonnets": "sonnets"}
 TASKS_OF = {"classify": ("propaganda", "liar", "fever", "sentiment", "paraphrase"), "sft": ("factcheck", "sonnets")}
 
 
@@ -45,14 +49,33 @@ def one(objective, task, source, name):
     return row
 
 
+def walked(objective, task):
+    "The tutorial's own commands: are the scores that they print those that its cells show?"
+    cells = json.loads((PAGES/f"{TUTORIALS[task]}.ipynb").read_text(encoding="utf-8"))["cells"]
+    prose = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    outputs = json.dumps([cell.get("outputs", []) for cell in cells])
+    words, run = re.search(rf"ftlib train ({objective} {task} [^`\n]*?--set max_steps[^`\n]*?) --out (runs/[\w-]+)", prose).groups()
+    split = re.search(rf"ftlib eval {run}(?: --split (\w+))?", prose)[1] or "validation"
+    with tempfile.TemporaryDirectory() as folder:
+        command("train", *words.split(), "--out", Path(folder)/run)
+        command("eval", Path(folder)/run, "--split", split)
+        scores = {r["score"]: r for r in kept_scores(Path(folder)/run)[task, split]["scores"]}
+    name, digits = ("accuracy", 3) if objective == "classify" else ("chrF", 1)
+    told = "{:.{d}f} [{:.{d}f}, {:.{d}f}]".format(*(scores[name][key] for key in ("value", "low", "high")), d=digits)
+    print(f"{TUTORIALS[task]}: {words}: {name} {told}, on the page: {told in outputs}", flush=True)
+    return {"task": task, "command": f"ftlib train {words}", "split": split, "score": name, "printed": told, "on the page": told in outputs}
+
+
 if __name__ == "__main__":
     named = [word for word in sys.argv[1:] if word in TASKS] or [task for tasks in TASKS_OF.values() for task in tasks]
     folder = Path(next((word for word in sys.argv[1:] if word not in TASKS), Path(__file__).resolve().parents[2]/"shared"/"data"))
     sources = {"tiny": "tiny"} | ({"real": folder} if folder.is_dir() else {})
     path = RESULTS/"commands.json"
-    old = [r for r in json.loads(path.read_text(encoding="utf-8"))["rows"] if r["task"] not in named] if path.is_file() else []
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    old, pages = ([r for r in kept.get(key, []) if r["task"] not in named] for key in ("rows", "tutorials"))
     rate = matrix_rate()
     new = [one(objective, task, source, name) | {"matrix_gflops": rate}
            for objective, tasks in TASKS_OF.items() for task in tasks if task in named for name, source in sources.items()]
-    rows = sorted(old + new, key=lambda r: [task for tasks in TASKS_OF.values() for task in tasks].index(r["task"]))
-    save("commands", {"command": "python benchmarks/commands.py FOLDER", "machine": machine(), "rows": rows})
+    pages += [walked(objective, task) for objective, tasks in TASKS_OF.items() for task in tasks if task in named]
+    rows, pages = (sorted(found, key=lambda r: list(TUTORIALS).index(r["task"])) for found in (old + new, pages))
+    save("commands", {"command": "python benchmarks/commands.py FOLDER", "machine": machine(), "rows": rows, "tutorials": pages})

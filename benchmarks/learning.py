@@ -16,7 +16,7 @@ from ftlib.tasks import TASKS, load_task
 
 SEEDS, WAYS = (0, 1, 2), ("none", "head", "lora", "reft")
 CLASSIFY, GENERATE = ("fever", "liar", "propaganda", "sentiment", "paraphrase"), ("factcheck", "sonnets")
-CASES = {task: WAYS for task in (*CLASSIFY, "factcheck")} | {"sonnets": ("none", "lora")}
+CASES = {task: WAYS for task in (*CLASSIFY, *GENERATE)}
 
 
 def numbers(report): return {key: report[key] for key in ("accuracy", "accuracy_ci", "n")} | {"macro_f1": report["f1"]["macro"], "macro_f1_ci": report["macro_f1_ci"]}

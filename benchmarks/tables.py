@@ -150,10 +150,10 @@ def verse():
     "One line a way of training: the form of sonnets in the test split, whose rhymes no training poem has."
     yield "| sonnets' twin, trained | fourteen lines, before → seeds 0, 1, 2 | syllables away from ten | rhymes kept | chrF | numbers | seconds | MB |"
     yield "|---|--:|--:|--:|--:|--:|--:|--:|"
-    for way in ("none", "lora"):
+    for way, called in (WAYS | {"lora": "LoRA, r = 8"}).items():
         _, cost, _ = seeds("sonnets", way, "nats")
         form = " | ".join(texts("sonnets", way, score, digits) for score, digits in (("fourteen", 2), ("metre", 2), ("rhymes", 2), ("chrf", 1)))
-        yield f"| {WAYS[way]} | {form} | {cost} |"
+        yield f"| {called} | {form} | {cost} |"
 
 
 def commands():

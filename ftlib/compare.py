@@ -94,9 +94,9 @@ def kept_scores(
     raise FileNotFoundError(f"{checkpoint} has no scores yet: run `ftlib eval {checkpoint}` first")
 
 # %% ../nbs/14_compare.ipynb #263a3ea4
-TESTED = {"right": "accuracy", "chrf": "chrF, mean of rows", "verdict": "verdict", "metre": "metre", "rhymes": "rhymes",
-          "pass": "pass@1", "nats": "nats per token", "quality": "judge's score", "ranked": "reward accuracy",
-          "margin": "reward margin"}
+TESTED = {"right": "accuracy", "chrf": "chrF, mean of rows", "verdict": "verdict", "fourteen": "fourteen",
+          "metre": "metre", "rhymes": "rhymes", "pass": "pass@1", "nats": "nats per token", "quality": "judge's score",
+          "ranked": "reward accuracy", "margin": "reward margin"}
 
 def same_rows(a:list, b:list)->list[tuple]:
     "Pairs of records of the same rows."

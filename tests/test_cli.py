@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ QUICK = ["--set", "max_steps=3", "--set", "batch_size=4", "--set", "max_length=4
 def ftlib(capsys, monkeypatch, tmp_path):
     "ftlib(*words) -> (exit code, stdout, stderr), called from an empty folder."
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)      # put back what `main` sets
     def call(*words):
         monkeypatch.setattr(sys, "argv", ["ftlib", *map(str, words)])
         with pytest.raises(SystemExit) as stop: cli.main()
@@ -216,9 +218,23 @@ def test_real_liar_rows(ftlib, shared_data, tmp_path):
     assert scores(ftlib("eval", tmp_path/"liar")[1]) == scores(out)
 
 
-def test_an_interrupt_says_how_to_go_on(monkeypatch, capsys):
-    def interrupted(): raise KeyboardInterrupt
-    assert cli.run_safely(interrupted) == 130 and "--resume" in capsys.readouterr().err
+def test_an_interrupt_says_how_to_go_on(ftlib, monkeypatch, capsys, tmp_path):
+    def interrupted(*args, **kw): raise KeyboardInterrupt
+    assert cli.run_safely(interrupted) == 130 and capsys.readouterr().err == "stopped\n"
+    with monkeypatch.context() as m:
+        m.setattr("ftlib.evaluate.train_run", interrupted)
+        code, out, err = ftlib("train", "classify", "fever", "--out", tmp_path/"run")
+    assert (code, err) == (130, "stopped; a run with checkpoints goes on with --resume\n")
+
+
+def test_a_warning_is_one_line_said_once(tmp_path):
+    "The command itself, since it sets what Python does with warnings: two splits of one file warn of the same poem."
+    poems = "".join(f"{i}\n\n" + f"My silver river sings {i} songs a day,\n"*(13 if i == 2 else 14) + "\n" for i in range(1, 31))
+    (tmp_path/"sonnets.txt").write_text(poems, encoding="utf-8")
+    words = ["train", "sft", "sonnets", "--dev-mode", "--source", str(tmp_path), "--out", str(tmp_path/"run")]
+    done = subprocess.run([sys.executable, "-c", "from ftlib import cli; cli.main()", *words], capture_output=True, text=True, cwd=tmp_path)
+    told = [line for line in done.stderr.splitlines() if "sonnets" in line]
+    assert done.returncode == 0 and told == [f"warning: {tmp_path}/sonnets.txt: 1 sonnets have another number of lines than 14: 2 (13)"], done.stderr
 
 
 def test_a_bug_keeps_its_traceback():

@@ -20,7 +20,7 @@ from .world import World
 # %% ../../nbs/tasks/embedded.ipynb #d82919c8
 SIZES = { # folder: rows of train, dev and test
     "liar": (4800, 400, 600), "fever": (4800, 400, 600), "propaganda": (2100, 252, 420), "sst": (1800, 200, 400),
-    "quora": (2000, 200, 400), "liar_plus": (480, 60, 120), "liar2": (480, 60, 120), "sonnets": (120, 20, 24),
+    "quora": (2000, 200, 400), "liar_plus": (480, 60, 120), "liar2": (480, 60, 120), "sonnets": (320, 20, 24),
     "smoltalk": (900, 0, 200), "gsm8k": (2000, 0, 300), "fever_symmetric": (450, 150, 240), "ultrafeedback": (1900, 0, 300)}
 JSONL = { # folder: its rows, {split: file}
     "fever": (fever_rows, {"train": "train", "dev": "dev", "test": "test"}),
