@@ -59,6 +59,14 @@ def test_nats_are_tested_per_token():
     assert found["score"] == "nats per token" and found["a"] == pytest.approx(2) and found["difference"] == pytest.approx(-.5)
 
 
+def test_the_form_of_verse_is_tested():
+    "Four poems: two more end in time, and all come one syllable nearer."
+    a = [{"row": i, "fourteen": end, "metre": 2., "rhymes": 0.} for i, end in enumerate((0., 0., 1., 0.))]
+    b = [{"row": i, "fourteen": end, "metre": 1., "rhymes": 0.} for i, end in enumerate((1., 1., 1., 0.))]
+    found = {t["score"]: (t["difference"], t["p"]) for t in paired_rows(a, b)}
+    assert found == {"fourteen": (.5, .5), "metre": (-1., .125), "rhymes": (0., 1.)}
+
+
 def test_texts_are_tested_where_both_wrote():
     a = [{"row": 0, "key": "", "nats": 1., "tokens": 2, "chrf": 30., "said": "x", "right_strict": 1.}, {"row": 1, "key": "", "nats": 1., "tokens": 2}]
     found = {t["score"]: t["n"] for t in paired_rows(a, a)}
