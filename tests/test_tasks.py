@@ -379,6 +379,13 @@ def test_a_claim_with_two_verdicts_is_left_out_and_counted(tmp_path):
         assert [row["id"] for row in read(tmp_path, RAW, RAW | {"id": 2, "label": "REFUTES"}, RAW | {"id": 3, "claim": "Another."})] == ["3"]
 
 
+def test_training_rows_that_are_all_held_out(tmp_path):
+    claims(tmp_path/"train.jsonl", RAW)
+    claims(tmp_path/"paper_dev.jsonl", RAW)
+    with pytest.raises(DataError, match="^fever: validation or test hold all 1 training rows too: none is left$"):
+        load_task("fever", "train", source=tmp_path)
+
+
 def test_a_claim_is_on_one_side(tmp_path):
     other = [RAW | {"id": i, "claim": f"Claim {i}."} for i in range(10, 14)]
     claims(tmp_path/"train.jsonl", RAW, other[0], other[1] | {"claim": "Reworded."}, other[2] | {"id": 99}, other[3])

@@ -192,7 +192,7 @@ def read_files(
     options:dict,
 ):              # yields rows
     "The rows of a split, one file after the other; what comes from the hub is fetched when its turn comes."
-    task, left = TASKS[name], 0
+    task, left, kept = TASKS[name], 0, 0
     elsewhere = held_out(name, source, options) if split == "train" and task.disjoint else ()
     for i, where, file in files:
         read = task.parts[i].read
@@ -200,7 +200,8 @@ def read_files(
         for row in read(open_file(task.parts[i], where, file), **known):
             if cut and carve(task.group(row)) != split: continue
             if elsewhere and not elsewhere.isdisjoint(marks(name, row)): left += 1
-            else: yield row
+            else: kept += 1; yield row
+    if left and not kept: raise DataError(f"{name}: validation or test hold all {left} training rows too: none is left")
     if left: warnings.warn(f"{name}: {left} training rows are left out: validation or test hold them too")
 
 # %% ../../nbs/tasks/index.ipynb #a0bf597a
