@@ -32,14 +32,20 @@ def command(*words):
 def numbers(out): return [line for line in out.splitlines() if line[:1] == "│"]
 
 
-def one(objective, task, source, name):
+def both(words, task, split="validation"):
+    "`ftlib train` with these words and `ftlib eval`: seconds and output of each, the training's report, and the scores that eval kept."
     with tempfile.TemporaryDirectory() as folder:
-        trained, shown = command("train", objective, task, "--source", source, "--out", Path(folder)/"run")
-        scored, again = command("eval", Path(folder)/"run")
-        kept = kept_scores(Path(folder)/"run")[task, "validation"]
-        report = json.loads((Path(folder)/"run"/"report.json").read_text(encoding="utf-8"))
+        run = Path(folder)/"run"
+        train, evaluate = command("train", *words, "--out", run), command("eval", run, "--split", split)
+        report = json.loads((run/"report.json").read_text(encoding="utf-8"))
+        scores = {r["score"]: [r["value"], r["low"], r["high"], r["n"]] for r in kept_scores(run)[task, split]["scores"]}
+    return train, evaluate, report, scores
+
+
+def one(objective, task, source, name):
+    (trained, shown), (scored, again), report, scores = both((objective, task, "--source", source), task)
     row = {"task": task, "data": name, "train_s": trained, "eval_s": scored, "agree": numbers(shown) == numbers(again),
-           "scores": {r["score"]: [r["value"], r["low"], r["high"], r["n"]] for r in kept["scores"] if not r["score"].startswith("F1 of")}}
+           "scores": {name: score for name, score in scores.items() if not name.startswith("F1 of")}}
     if "untrained" in report: row["before"] = {k: v for k, v in report["untrained"].items() if k in ("nats_per_token", "writing")}
     if TASKS[task].kind == "classify":
         rows, held = load_task(task, "train", source), load_task(task, "validation", source)
@@ -56,26 +62,23 @@ def walked(objective, task):
     outputs = json.dumps([cell.get("outputs", []) for cell in cells])
     words, run = re.search(rf"ftlib train ({objective} {task} [^`\n]*?--set max_steps[^`\n]*?) --out (runs/[\w-]+)", prose).groups()
     split = re.search(rf"ftlib eval {run}(?: --split (\w+))?", prose)[1] or "validation"
-    with tempfile.TemporaryDirectory() as folder:
-        command("train", *words.split(), "--out", Path(folder)/run)
-        command("eval", Path(folder)/run, "--split", split)
-        scores = {r["score"]: r for r in kept_scores(Path(folder)/run)[task, split]["scores"]}
+    *_, scores = both(words.split(), task, split)
     name, digits = ("accuracy", 3) if objective == "classify" else ("chrF", 1)
-    told = "{:.{d}f} [{:.{d}f}, {:.{d}f}]".format(*(scores[name][key] for key in ("value", "low", "high")), d=digits)
+    told = "{:.{d}f} [{:.{d}f}, {:.{d}f}]".format(*scores[name][:3], d=digits)
     print(f"{TUTORIALS[task]}: {words}: {name} {told}, on the page: {told in outputs}", flush=True)
     return {"task": task, "command": f"ftlib train {words}", "split": split, "score": name, "printed": told, "on the page": told in outputs}
 
 
 if __name__ == "__main__":
-    named = [word for word in sys.argv[1:] if word in TASKS] or [task for tasks in TASKS_OF.values() for task in tasks]
+    named = [word for word in sys.argv[1:] if word in TASKS] or list(TUTORIALS)
+    asked = [(objective, task) for objective, tasks in TASKS_OF.items() for task in tasks if task in named]
     folder = Path(next((word for word in sys.argv[1:] if word not in TASKS), Path(__file__).resolve().parents[2]/"shared"/"data"))
     sources = {"tiny": "tiny"} | ({"real": folder} if folder.is_dir() else {})
     path = RESULTS/"commands.json"
     kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     old, pages = ([r for r in kept.get(key, []) if r["task"] not in named] for key in ("rows", "tutorials"))
     rate = matrix_rate()
-    new = [one(objective, task, source, name) | {"matrix_gflops": rate}
-           for objective, tasks in TASKS_OF.items() for task in tasks if task in named for name, source in sources.items()]
-    pages += [walked(objective, task) for objective, tasks in TASKS_OF.items() for task in tasks if task in named]
+    new = [one(*case, source, name) | {"matrix_gflops": rate} for case in asked for name, source in sources.items()]
+    pages += [walked(*case) for case in asked]
     rows, pages = (sorted(found, key=lambda r: list(TUTORIALS).index(r["task"])) for found in (old + new, pages))
     save("commands", {"command": "python benchmarks/commands.py FOLDER", "machine": machine(), "rows": rows, "tutorials": pages})

@@ -55,8 +55,9 @@ def plain_warnings():
     "From here on a warning is printed as one line, and the same one not twice."
     said = set()
     def form(message, *where, **more):
-        text = f"warning: {sentence(message)}\n"*(sentence(message) not in said)
-        said.add(sentence(message))
+        text = f"warning: {sentence(message)}\n"
+        if text in said: return ""
+        said.add(text)
         return text
     warnings.formatwarning = form
 

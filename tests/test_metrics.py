@@ -83,6 +83,12 @@ def test_multinomial_is_the_row_bootstrap():
         assert classification_ci(table, level=.5, draws=20_000)[key] == pytest.approx(np.quantile(column, [.25, .75]), abs=.02)
 
 
+def test_bootstrap_by_hand():
+    "Of the four resamples of (0, 1) one has mean 0, two have 1/2 and one has 1: their quantiles jump at 1/4 and 3/4."
+    assert bootstrap_ci([0, 1], level=.4) == (.5, .5)       # quantiles .3 and .7
+    assert bootstrap_ci([0, 1], level=.6) == (0, 1)         # quantiles .2 and .8
+
+
 def test_bootstrap_of_a_mean():
     rng = np.random.default_rng(0)
     values = rng.normal(3, 2, size=500)
