@@ -287,6 +287,15 @@ def test_no_errors_saved(nb):
 
 
 @each_notebook
+def test_figures_have_alternative_text(nb):
+    "What a figure shows, for readers who cannot see it; Quarto reads it as YAML."
+    shown = [c for c in read_notebook(nb) if {"image/png", "image/svg+xml"} & {kind for out in c.outputs for kind in out.get("data", {})}]
+    alt = {c.id: c.directives.get("fig-alt", "") for c in shown}
+    assert not {i: text for i, text in alt.items() if not 20 <= len(text) <= 250 or re.search(r': | #|"|^\W', text)}
+    assert len(set(alt.values())) == len(alt), "two figures have the same text"
+
+
+@each_notebook
 def test_notebook_size(nb): assert nb.stat().st_size < 500_000
 
 
