@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 INDEX, README = ROOT/"nbs"/"index.ipynb", ROOT/"README.md"
-DIRECTIVE = re.compile(r"^\s*#\s*\|\s*(\w+)")
+DIRECTIVE = re.compile(r"^\s*#\s*\|\s*([\w-]+)\s*:?\s*(.*)$")
 NOTE = "<!-- made from nbs/index.ipynb by docs/readme.py; edit the notebook -->"
 
 
@@ -38,24 +38,23 @@ def results(cell):
             if shown: yield "\n".join(f"    {line}".rstrip() for line in shown.split("\n"))
 
 
-def blocks(notebook):
-    "The pieces of the README, in order."
-    yield NOTE
+def blocks(notebook, exported=False, turn=lambda markdown: markdown):
+    "The pieces of a notebook as Markdown, in order, its exported cells with them or not."
+    left_out = {"hide", "default_exp"} | (set() if exported else {"export"})
     for cell in notebook["cells"]:
         lines = text(cell["source"]).split("\n")
         directives = {m[1] for line in lines if (m := DIRECTIVE.match(line))}
         body = "\n".join(line for line in lines if not DIRECTIVE.match(line)).strip()
-        if not body or directives & {"hide", "default_exp", "export"} and cell["cell_type"] == "code": continue
-        if "hide" in directives: continue
-        if cell["cell_type"] == "markdown": yield from_root(body)
+        if not body or directives & left_out and cell["cell_type"] == "code" or "hide" in directives: continue
+        if cell["cell_type"] == "markdown": yield turn(body)
         elif cell["cell_type"] == "code":
-            yield f"```python\n{body}\n```"
+            if "echo" not in directives: yield f"```python\n{body}\n```"
             yield from results(cell)
 
 
 def readme():
     "The whole README as one string."
-    return "\n\n".join(blocks(json.loads(INDEX.read_text(encoding="utf-8")))) + "\n"
+    return "\n\n".join([NOTE, *blocks(json.loads(INDEX.read_text(encoding="utf-8")), turn=from_root)]) + "\n"
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from torch.nn import functional as F
 
 from ftlib.classify import Classifier, classify_step
 
+from .gauge import close, gap
+
 LENGTHS = (9, 1, 4, 12, 1, 7)
 LABELS = torch.tensor([0, 1, 2, 2, 1, 0])
 WEIGHTS = {"plain": None, "weighted": torch.tensor([.2, 1., 5.])}
@@ -30,11 +32,8 @@ def both(name, folder):
     return ours, transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
 
 
-def gap(ours, theirs): return (ours - theirs).abs().max().item()/max(1, theirs.abs().max().item())
-
-
 def compare(ours, theirs, b, weights):
-    "Relative differences: logits, loss, and the largest over all gradients."
+    "Ours and theirs: logits, loss, and every gradient."
     logits = theirs(input_ids=b["input_ids"], attention_mask=b["attention_mask"]).logits
     expected = F.cross_entropy(logits, b["labels"], weight=weights)
     loss, weight, metrics = classify_step(ours, b, weights)
@@ -47,20 +46,20 @@ def compare(ours, theirs, b, weights):
     hits = (logits.argmax(1) == b["labels"]).float()
     assert (metrics["accuracy"]/weight).item() == pytest.approx(((hits if weights is None else hits*weights[LABELS]).sum()/weight).item())
     mine = ours(b["input_ids"], b["attention_mask"])
-    return gap(mine, logits), gap(loss/weight, expected), max(gap(got[k], g) for k, g in want.items())
+    return (mine, loss/weight, got), (logits, expected, want)
 
 
 @pytest.mark.parametrize("weights", WEIGHTS)
 @pytest.mark.parametrize("name", MODELS)
 def test_logits_loss_and_gradients(name, weights, tmp_path):
     ours, theirs = both(name, tmp_path)
-    assert max(compare(ours, theirs, batch(), WEIGHTS[weights])) < 1e-5
+    close(*compare(ours, theirs, batch(), WEIGHTS[weights]))
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_in_double_precision(name, tmp_path):
     ours, theirs = both(name, tmp_path)
-    assert max(compare(ours.double(), theirs.double(), batch(), None)) < 1e-9
+    close(*compare(ours.double(), theirs.double(), batch(), None), 1e-9)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -70,7 +69,7 @@ def test_a_shifted_mask_fails(name, tmp_path):
     b["attention_mask"] = b["attention_mask"].roll(-1, 1)
     b["attention_mask"][:, 0] = 1                           # every row still has a token
     expected = theirs(input_ids=b["input_ids"], attention_mask=batch()["attention_mask"]).logits
-    assert gap(ours(b["input_ids"], b["attention_mask"]), expected) > 1e-2
+    assert gap(ours(b["input_ids"], b["attention_mask"]), expected)[0] > 1e-2
 
 
 @pytest.mark.parametrize("pooling", ["last", "mean"])
@@ -83,9 +82,9 @@ def test_padding_changes_nothing(name, pooling):
     with torch.no_grad():
         alone = torch.cat([model(row) for row in rows])
         for b in (right, left):
-            assert gap(model(b["input_ids"], b["attention_mask"]), alone) < 1e-5
+            close(model(b["input_ids"], b["attention_mask"]), alone)
             b["input_ids"][b["attention_mask"] == 0] = 55   # and the pad's id neither
-            assert gap(model(b["input_ids"], b["attention_mask"]), alone) < 1e-5
+            close(model(b["input_ids"], b["attention_mask"]), alone)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -94,7 +93,7 @@ def test_a_folder_that_transformers_wrote(name, tmp_path):
     theirs.save_pretrained(tmp_path/"theirs", max_shard_size="20KB")       # sharded
     again = Classifier.from_pretrained(tmp_path/"theirs", device="cpu")
     b = batch()
-    with torch.no_grad(): assert gap(again(b["input_ids"], b["attention_mask"]), ours(b["input_ids"], b["attention_mask"])) < 1e-5
+    with torch.no_grad(): close(again(b["input_ids"], b["attention_mask"]), ours(b["input_ids"], b["attention_mask"]))
     assert again.labels == ["no", "maybe", "yes"] and again.pooling == "last" and not again.training
     trained = sum(p.numel() for p in again.parameters() if p.requires_grad)
     assert trained == sum(p.numel() for p in theirs.parameters())
@@ -108,8 +107,8 @@ def test_transformers_gpt2_is_wrong_on_the_left(tmp_path):
     right, left = batch("right"), batch("left")
     with torch.no_grad():
         truth = theirs(input_ids=right["input_ids"], attention_mask=right["attention_mask"]).logits
-        assert gap(theirs(input_ids=left["input_ids"], attention_mask=left["attention_mask"]).logits, truth) > 1e-2
-        assert gap(ours(left["input_ids"], left["attention_mask"]), truth) < 1e-5
+        assert gap(theirs(input_ids=left["input_ids"], attention_mask=left["attention_mask"]).logits, truth)[0] > 1e-2
+        close(ours(left["input_ids"], left["attention_mask"]), truth)
 
 
 @pytest.mark.parametrize("name", ["gpt2_ours", "qwen2_hf"])
@@ -120,8 +119,8 @@ def test_transformers_misreads_a_text_that_ends_in_the_pad_token(name, tmp_path)
     mask = torch.tensor([[1, 1, 1, 1, 0, 0]])
     with torch.no_grad():
         truth = ours(row)
-        assert gap(ours(longer, mask), truth) < 1e-5
-        assert gap(theirs(input_ids=longer, attention_mask=mask).logits, truth) > 1e-2
+        close(ours(longer, mask), truth)
+        assert gap(theirs(input_ids=longer, attention_mask=mask).logits, truth)[0] > 1e-2
 
 
 def test_mean_pooling_is_ours_alone(tmp_path):
@@ -133,4 +132,4 @@ def test_mean_pooling_is_ours_alone(tmp_path):
     with torch.no_grad():
         assert again.pooling == "mean"
         assert torch.equal(again(b["input_ids"], b["attention_mask"]), model(b["input_ids"], b["attention_mask"]))
-        assert gap(theirs.eval()(input_ids=b["input_ids"], attention_mask=b["attention_mask"]).logits, model(b["input_ids"], b["attention_mask"])) > 1e-2
+        assert gap(theirs.eval()(input_ids=b["input_ids"], attention_mask=b["attention_mask"]).logits, model(b["input_ids"], b["attention_mask"]))[0] > 1e-2

@@ -10,6 +10,8 @@ from ftlib.lora import load_lora, lora_disabled
 from ftlib.losses import LOSSES
 from ftlib.pairs import collate_apart, collate_pairs, pair_examples, pair_logps
 
+from .gauge import close
+
 pytestmark = pytest.mark.filterwarnings("ignore")
 PROMPTS, CHOSEN, REJECTED = (1, 5, 3, 8, 1, 6), (4, 1, 6, 2, 1, 7), (2, 3, 1, 5, 1, 4)
 KINDS = ("sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot", "aot_unpaired", "apo_zero",
@@ -44,16 +46,6 @@ def ours(model, ref, batch, kind="sigmoid", beta=BETA, **kw):
     good, bad = (implicit_rewards(x.detach(), y, beta) for x, y in zip((chosen, rejected), ref))
     rewards = {"chosen": good.mean(), "rejected": bad.mean(), "accuracies": (good > bad).float().mean(), "margins": (good - bad).mean()}
     return *gradients(model, loss), {name: x.item() for name, x in rewards.items()}
-
-
-def close(mine, theirs):
-    "Loss, every gradient and every reward within 1e-5 · max(1, largest reference value)."
-    assert abs(mine[0] - theirs[0]) <= 1e-5*max(1, abs(theirs[0])), (mine[0], theirs[0])
-    assert set(mine[1]) == set(theirs[1])
-    for name, want in theirs[1].items():
-        error = (mine[1][name] - want).abs().max().item()
-        assert error <= 1e-5*max(1, want.abs().max().item()), (name, error, want.abs().max().item())
-    for name, want in theirs[2].items(): assert abs(mine[2][name] - want) <= 1e-5*max(1, abs(want)), (name, mine[2][name], want)
 
 
 def hf(name): return name.replace("ours", "hf")

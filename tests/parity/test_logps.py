@@ -6,6 +6,8 @@ from torch.nn import functional as F
 
 from ftlib import logps as L
 
+from .gauge import close
+
 PROMPTS, COMPLETIONS = (1, 5, 3, 8, 1, 6), (4, 1, 6, 2, 9, 7)
 
 
@@ -14,12 +16,6 @@ def small_chunks(monkeypatch): monkeypatch.setitem(L.CHUNK, "cpu", 16*VOCAB)
 
 
 def batch(side): return ragged_pairs(PROMPTS, COMPLETIONS, side=side)
-
-
-def close(got, want, eps=1e-5):
-    "Within eps · max(1, largest reference value)."
-    error = (got.double() - want).abs().max().item()/max(1, want.abs().max().item())
-    assert error <= eps, error
 
 
 def reference(model, ids, mask, completion):

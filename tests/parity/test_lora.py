@@ -8,6 +8,8 @@ from models import MODELS, build, random_rows, ragged_pairs
 from ftlib.logps import completion_nll, forward
 from ftlib.lora import LoRAConfig, add_lora, load_lora, lora_layers, merge_lora, save_lora, unmerge_lora
 
+from .gauge import close
+
 pytestmark = pytest.mark.filterwarnings("ignore")
 TARGETS = {"gpt2": {"attention": ["c_attn"], "all": ["c_attn", "c_proj", "c_fc"], "embedding": ["wte", "c_attn"]},
            "rest": {"attention": ["q_proj", "v_proj"], "all": ["q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj", "gate_proj"],
@@ -35,9 +37,6 @@ def fill(model, seed=3):
 
 
 def gradients(model): return {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
-
-
-def close(ours, theirs, tolerance=1e-5): assert (ours - theirs).abs().max().item() <= tolerance*max(1, theirs.abs().max().item())
 
 
 def loss_of(model, side, shift=0):

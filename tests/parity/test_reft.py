@@ -7,12 +7,11 @@ from ftlib.interventions import COMPONENTS, KINDS, two_edits
 from ftlib.logps import completion_nll, forward
 from ftlib.reft import ReFTConfig, add_reft, parse_positions, reft_of
 
+from .gauge import close
+
 pytestmark = pytest.mark.filterwarnings("ignore")
 PEERS = {"loreft": "Loreft", "noreft": "Noreft", "direft": "Direft", "nodireft": "Nodireft", "consreft": "Consreft", "lobireft": "Lobireft"}
 PROMPTS, LAYERS = (1, 5, 3, 8, 2), 2
-
-
-def close(ours, theirs, tolerance=1e-5): assert (ours - theirs).abs().max().item() <= tolerance*max(1, theirs.abs().max().item())
 
 
 def widths(component): return 16 if component in ("key_output", "value_output") else 32

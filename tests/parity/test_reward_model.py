@@ -7,6 +7,8 @@ from trl_side import gradients, reward_trainer, whole_batch
 from ftlib.pairs import collate_apart
 from ftlib.reward_model import new_reward_model, reward_step
 
+from .gauge import close
+
 pytestmark = pytest.mark.filterwarnings("ignore")
 PROMPTS, CHOSEN, REJECTED = (1, 5, 3, 8, 1, 6), (4, 1, 6, 2, 1, 7), (2, 3, 1, 5, 1, 4)
 PAD = 1                                          # of trl's tokenizer
@@ -45,15 +47,6 @@ def ours(name, batch):
     total, n, metrics = reward_step(model, batch)
     loss, grads = gradients(model, total/n)
     return loss, {key.removeprefix("model."): g for key, g in grads.items()}, {key: float(x)/n for key, x in metrics.items()}
-
-
-def close(mine, want):
-    assert abs(mine[0] - want[0]) <= 1e-5*max(1, abs(want[0])), (mine[0], want[0])
-    assert set(mine[1]) == set(want[1])
-    for name, g in want[1].items(): assert (mine[1][name] - g).abs().max() <= 1e-5*max(1, g.abs().max()), name
-    assert set(mine[2]) == set(want[2])
-    for key, x in want[2].items():
-        assert abs(mine[2][key] - x) <= 1e-5*max(1, abs(x)), key
 
 
 @pytest.mark.parametrize("name", MODELS)

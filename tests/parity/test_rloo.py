@@ -18,6 +18,8 @@ from ftlib.policy import clip_share, penalised, rloo_advantages, rloo_loss
 from ftlib.rloo import copied, rloo_step
 from ftlib.rollouts import Plan, Rollouts, Sampled
 
+from .gauge import close
+
 pytestmark = pytest.mark.filterwarnings("ignore")
 END = load_tokenizer("tiny").eos_token_id
 PROMPTS, LENGTHS = (1, 5, 3, 8), (4, 1, 6, 2, 1, 7, 3, 5, 2, 8, 1, 4, 6, 3, 2, 5)
@@ -67,18 +69,6 @@ def source(model, rows, k, reference=None, **plan):
     return made, made.chosen()[0][0]
 
 
-def near_enough(mine, theirs, eps=1e-5):
-    worst = (mine - theirs).abs().max().item()
-    assert mine.shape == theirs.shape and worst <= eps*max(1, theirs.abs().max().item()), worst
-
-
-def close(mine, theirs):
-    "Loss and every gradient within 1e-5 · max(1, largest reference value)."
-    assert abs(mine[0] - theirs[0]) <= 1e-5*max(1, abs(theirs[0])), (mine[0], theirs[0])
-    assert set(mine[1]) == set(theirs[1])
-    for name, want in theirs[1].items(): near_enough(mine[1][name], want)
-
-
 CASES = {                                            # trl's settings, our Plan's, our step's
     "plain": ({}, {}, {}),
     "normalised": ({"normalize_advantages": True}, {"normalize": True}, {}),
@@ -112,8 +102,8 @@ def by_step(model, batch, step):
 def test_advantages_loss_and_gradients(name, k, beta, tmp_path):
     mine, step, trainer, inputs = both(name, "plain", k, beta, tmp_path)
     batch = next(iter(mine))
-    near_enough(batch["old_logps"].sum(1), inputs["old_logps"])
-    near_enough(batch["advantages"], inputs["advantages"])
+    close(batch["old_logps"].sum(1), inputs["old_logps"])
+    close(batch["advantages"], inputs["advantages"])
     theirs = gradients(trainer.model, trainer._compute_loss(trainer.model, inputs))
     found = by_step(mine.model, batch, step)
     close(found, theirs)
@@ -130,7 +120,7 @@ def test_advantages_loss_and_gradients(name, k, beta, tmp_path):
 def test_every_setting(name, case, k, beta, tmp_path):
     mine, step, trainer, inputs = both(name, case, k, beta, tmp_path, shared=k == 4)
     batch = next(iter(mine))
-    near_enough(batch["advantages"], inputs["advantages"])
+    close(batch["advantages"], inputs["advantages"])
     close(by_step(mine.model, batch, step), gradients(trainer.model, trainer._compute_loss(trainer.model, inputs)))
     if "bad" in CASES[case][1]: assert (batch["advantages"] == 0).sum() == 2*k + 1 + (k == 2)     # of one scored reply of a prompt too
 
@@ -151,7 +141,7 @@ def test_several_updates_with_clipping(name, case, beta, tmp_path):
         shares.append(share)
         for optimizer in (here, there): optimizer.step()
         weights = dict(trainer.model.named_parameters())
-        for key, p in mine.model.named_parameters(): near_enough(p, weights[key])
+        for key, p in mine.model.named_parameters(): close(p, weights[key])
     assert len(shares) == 4 and shares[0] == 0 and any(0 < x < 1 for x in shares), shares
 
 
@@ -197,9 +187,9 @@ def test_formulas_in_float64(k, beta, normalise, tmp_path):
     advantages = rloo_advantages(after.view(-1, k), normalise).flatten()
     mine = rloo_loss(trainer.numbers["now"], old, advantages, mask, 0.1, clip_high=0.3).mean()
     assert mine.dtype == theirs.dtype == torch.float64 and advantages.dtype == torch.float64
-    near_enough(advantages, inputs["advantages"], 1e-9)
-    near_enough(mine, theirs, 1e-9)
-    near_enough(*(torch.autograd.grad(x, trainer.numbers["now"])[0] for x in (mine, theirs)), 1e-9)
+    close(advantages, inputs["advantages"], 1e-9)
+    close(mine, theirs, 1e-9)
+    close(*(torch.autograd.grad(x, trainer.numbers["now"])[0] for x in (mine, theirs)), 1e-9)
     share = clip_share(trainer.numbers["now"], old, advantages, mask, 0.1, clip_high=0.3).mean().item()
     assert share == pytest.approx(trainer._metrics["train"]["clip_ratio/region_mean"][0]) and 0 < share < 1
 
@@ -221,7 +211,7 @@ def test_trls_gpt2_reads_padded_prompts_at_wrong_positions(name, right, tmp_path
     mine, order = source(build(name), rows, 2)
     theirs, ours = rloo_rollout(trainer, order)["old_logps"], next(iter(mine))["old_logps"].sum(1)
     want = torch.tensor([alone(build(name), rows[i][0], said) for i in order for said in rows[i][1]])
-    near_enough(ours, want)
+    close(ours, want)
     off = (theirs - want).abs()
     longest = torch.tensor([len(rows[i][0]) == max(PROMPTS) for i in order for _ in range(2)])
     assert off[longest].max() < 1e-3 and (off.max() < 1e-3 if right else off[~longest].max() > 1), off
@@ -237,7 +227,7 @@ def test_trl_leaves_dropout_on(tmp_path):
     assert trainer._metrics["train"]["clip_ratio/region_mean"][0] > 0
     mine.model.train()
     batch = next(iter(mine))
-    near_enough(batch["old_logps"].sum(1), torch.tensor([alone(build("gpt2_ours"), rows[i][0], said) for i in order for said in rows[i][1]]))
+    close(batch["old_logps"].sum(1), torch.tensor([alone(build("gpt2_ours"), rows[i][0], said) for i in order for said in rows[i][1]]))
     curves = by_step(mine.model, batch, rloo_step(1e-4))[2]
     assert curves["clipped"] == 0 and mine.model.training
 
@@ -267,7 +257,7 @@ def test_ties_are_counted_before_the_kl(tmp_path):
     mine, order = source(build("qwen2_hf"), rows, 2, near("qwen2_hf"), beta=0.05)
     inputs, batch = rloo_rollout(trainer, order), next(iter(mine))
     assert trainer._metrics["train"]["frac_reward_zero_std"] == [0] and batch["curves"]["no_signal"].eq(1).all()
-    near_enough(batch["advantages"], inputs["advantages"])
+    close(batch["advantages"], inputs["advantages"])
     assert batch["advantages"].abs().min() > 1e-3
 
 
@@ -278,7 +268,7 @@ def test_the_kl_curve_and_the_kl_penalty(tmp_path):
     mine, order = source(build("qwen2_hf"), rows, 2, near("qwen2_hf"), beta=1.0)
     inputs, batch = rloo_rollout(trainer, order), next(iter(mine))
     kl = batch["curves"]["kl"]
-    near_enough(inputs["advantages"], rloo_advantages(-kl.view(-1, 2)).flatten())
+    close(inputs["advantages"], rloo_advantages(-kl.view(-1, 2)).flatten())
     assert trainer._metrics["train"]["kl"][0] == pytest.approx(kl.mean().item()/(sum(LENGTHS[:8])/8), rel=1e-4)
 
 

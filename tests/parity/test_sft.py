@@ -7,21 +7,14 @@ from trl_side import gradients, sft_trainer, whole_batch
 from ftlib.data import load_tokenizer
 from ftlib.sft import collate_sft, pack, sft_examples, sft_loss
 
+from .gauge import close
+
 PROMPTS, COMPLETIONS = (1, 5, 3, 8, 1), (4, 1, 6, 2, 9)
 
 
 def examples():
     rows = random_rows([p + c for p, c in zip(PROMPTS, COMPLETIONS)])
     return [{"input_ids": ids, "completion_mask": [0]*p + [1]*c} for ids, p, c in zip(rows, PROMPTS, COMPLETIONS)]
-
-
-def close(ours, theirs):
-    "Loss and every gradient within 1e-5 · max(1, largest reference value)."
-    assert abs(ours[0] - theirs[0]) <= 1e-5*max(1, abs(theirs[0]))
-    assert set(ours[1]) == set(theirs[1])
-    for name, want in theirs[1].items():
-        error = (ours[1][name] - want).abs().max().item()
-        assert error <= 1e-5*max(1, want.abs().max().item()), (name, error)
 
 
 def ours(name, side="right", shift=0):

@@ -1,0 +1,75 @@
+"""Make the site from the notebooks, offline: `uv run python docs/build.py`; then open _docs/index.html, or serve the folder.
+
+nbdev executes the imports and exported cells of every notebook and makes signatures and cross-links (`nbdev.serve.proc_nbs`, which is
+`nbdev-proc-nbs`), pages.py turns what comes out into pages, reference.py writes a page for each module, and Sphinx with MyST-NB renders
+them into a folder that needs no server and asks no other host for anything. No notebook is run: outputs are the saved ones.
+"""
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+WORK = ROOT/"build"/"site"              # what nbdev makes, and the sources that Sphinx reads
+
+
+def address(given):
+    "owner/name on GitHub: as given, as GitHub's own runner says, or as git's origin says; empty where none of them knows."
+    if given or (given := os.environ.get("GITHUB_REPOSITORY", "")): return given
+    origin = subprocess.run(["git", "config", "remote.origin.url"], cwd=ROOT, capture_output=True, text=True).stdout
+    found = re.search(r"github\.com[:/]([\w.-]+/[\w.-]+?)(\.git)?\s*$", origin)
+    return found[1] if found else ""
+
+
+def processed():
+    "The folder of notebooks as nbdev prepares them, with the source of what they export beside its signature."
+    from nbdev.serve import proc_nbs
+    shutil.rmtree(WORK, ignore_errors=True)
+    nbs = WORK/"project"/"nbs"
+    shutil.copytree(ROOT/"nbs", nbs, ignore=shutil.ignore_patterns(".*", "_*", "runs"))
+    for file in ("pyproject.toml", "README.md"): shutil.copy2(ROOT/file, nbs.parent)
+    for path in nbs.rglob("*.ipynb"):          # `exports` is nbdev's word for an export whose source is shown
+        path.write_text(re.sub(r'"#\| export(\\n)?"', r'"#| exports\1"', path.read_text(encoding="utf-8")), encoding="utf-8")
+    os.environ |= {"HF_HUB_OFFLINE": "1", "MPLBACKEND": "agg", "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    os.chdir(nbs.parent)
+    proc_nbs(str(nbs), n_workers=os.cpu_count() or 1, force=True)
+    os.chdir(ROOT)
+    return nbs.parent/"_proc"
+
+
+def build(out, base="/", repo=""):
+    "The whole site in the folder `out`, which is replaced only when all of it is there; the exit status of Sphinx."
+    sys.path[:0] = [str(ROOT), str(ROOT/"docs")]
+    import pages
+    import reference
+    from sphinx.cmd.build import build_main
+    source, fresh = WORK/"source", WORK/"site"
+    notebooks = pages.write(processed(), source, repo)
+    reference.write(source, notebooks)
+    os.environ |= {"SITE_BASE": base, "SITE_REPO": repo}
+    status = build_main(["-W", "--keep-going", "-q", "-j", str(os.cpu_count() or 1), "-d", str(WORK/"doctrees"), "-c", str(ROOT/"docs"), str(source), str(fresh)])
+    if status: return status
+    pages.finish(source, fresh, notebooks)
+    shutil.rmtree(out, ignore_errors=True)
+    shutil.move(fresh, out)
+    return 0
+
+
+def main():
+    "Read the command line, build, and say how long it took and where the site lies."
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--out", type=Path, default=ROOT/"_docs", help="the folder of the site (default: _docs)")
+    parser.add_argument("--base", default=os.environ.get("SITE_BASE", "/"), help="the path under which it is served; only the page for errors needs it (default: /)")
+    parser.add_argument("--repo", default="", help="owner/name on GitHub, for links to Colab and to sources (default: git's origin, where that is on GitHub)")
+    args, start = parser.parse_args(), time.time()
+    if not re.fullmatch(r"/([\w.~-]+/)*", args.base): parser.error(f"--base is {args.base!r}; it begins and ends with a slash, as in / or /ftlib/")
+    if args.repo and not re.fullmatch(r"[\w.-]+/[\w.-]+", args.repo): parser.error(f"--repo is {args.repo!r}; it is owner/name")
+    if status := build(args.out.resolve(), args.base, address(args.repo)): sys.exit(status)
+    print(f"the site is in {os.path.relpath(args.out)}, after {time.time() - start:.0f} s: open index.html there")
+
+
+if __name__ == "__main__": main()
