@@ -53,7 +53,7 @@ def build(out, base="/", repo=""):
     os.environ |= {"SITE_BASE": base, "SITE_REPO": repo}
     status = build_main(["-W", "--keep-going", "-q", "-j", str(os.cpu_count() or 1), "-d", str(WORK/"doctrees"), "-c", str(ROOT/"docs"), str(source), str(fresh)])
     if status: return status
-    pages.finish(source, fresh, notebooks)
+    pages.finish(source, fresh, notebooks, base)
     shutil.rmtree(out, ignore_errors=True)
     shutil.move(fresh, out)
     return 0

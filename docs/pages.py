@@ -67,8 +67,9 @@ def opening(page, first, repo):
     "The first cell, which nbdev keeps only the title of, with links to the notebook itself under the subtitle."
     up = "../"*page.name.count("/")
     links = f'<a href="{up}notebooks/{page.name}.ipynb" download>Download the notebook</a>'
-    if repo: links += (f'<a href="{COLAB.format(repo=repo, name=page.name + ".ipynb")}">Open in Colab</a>'
-                       f'<span class="hint">there, first run <code>%pip install git+https://github.com/{repo}</code></span>')
+    if repo:
+        first_run = f"There, first run: %pip install git+https://github.com/{repo}"
+        links += f'<a href="{COLAB.format(repo=repo, name=page.name + ".ipynb")}" title="{first_run}">Open in Colab</a>'
     lines = first.split("\n")
     at = next((i + 1 for i, line in enumerate(lines) if line.startswith("> ")), 1)
     return "\n".join([*lines[:at], "", f'<p class="page-links">{links}</p>', "", *lines[at:]])
@@ -146,18 +147,23 @@ def write(made, source, repo):
         target.parent.mkdir(parents=True, exist_ok=True)
         metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}, "language_info": {"name": "python"}}
         target.write_text(json.dumps({"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 4}), encoding="utf-8")
-    for file, name in EXTRA.items(): shutil.copy2(ROOT/file, source/f"{name}.md")
+    for file, name in EXTRA.items():
+        (source/f"{name}.md").write_text("---\nnosearch: true\n---\n\n" + (ROOT/file).read_text(encoding="utf-8"), encoding="utf-8")
     shutil.copy2(ROOT/"docs"/"404.md", source)
     return pages
 
 
-def finish(source, site, pages):
+def finish(source, site, pages, base):
     "What a static site has beside its pages: the notebooks to download, every page as Markdown, and llms.txt."
     lines = ["# ftlib", "", f"> {next(p.subtitle for p in pages if p.name == 'index')}", ""]
     for folder, caption in PARTS.items():
         lines += [f"## {caption}", "", *(f"- [{p.title}]({p.name}.md): {p.subtitle}" for p in in_order(pages, folder)), ""]
     lines += ["## Reference", "", *(f"- [ftlib.{p.module}](reference/{p.module}.md): {p.subtitle}" for p in pages if p.module), ""]
     (site/"llms.txt").write_text("\n".join(lines), encoding="utf-8")
+    for path in site.rglob("*.html"):                      # what the theme and Sphinx leave out
+        html = path.read_text(encoding="utf-8").replace('class="caption" role="heading">', 'class="caption" role="heading" aria-level="2">')
+        if path.name == "404.html": html = html.replace('href="index.html"', f'href="{base}index.html"')     # it is shown at any address
+        path.write_text(html, encoding="utf-8")
     for page in pages:
         original = NBS/f"{page.name}.ipynb"
         (site/"notebooks"/page.name).parent.mkdir(parents=True, exist_ok=True)

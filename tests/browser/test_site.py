@@ -1,0 +1,214 @@
+"Every page of the site in Chromium: wide and narrow, light and dark; links, mathematics, pictures, search, accessibility, weight."
+import collections
+import filecmp
+import json
+import re
+import urllib.parse
+from pathlib import Path
+
+import pytest
+from sources import NBS, ROOT, exports_to, modules, notebooks
+
+WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+LOOKS = {f"{name} {scheme}": (size, scheme) for name, size in (("wide", WIDE), ("narrow", NARROW)) for scheme in ("light", "dark")}
+MAX_WEIGHT = 2_000_000
+SEE = """() => ({
+  ids: [...document.querySelectorAll('[id]')].map(x => x.id),
+  links: [...document.querySelectorAll('a[href]')].map(x => x.href),
+  pictures: [...document.querySelectorAll('main img, article img')].map(x => ({src: x.src, alt: x.alt, there: x.complete && x.naturalWidth > 0})),
+  math: document.querySelectorAll('.math').length, rendered: document.querySelectorAll('.math mjx-container').length,
+  wrong: [...document.querySelectorAll('mjx-merror')].map(x => x.textContent),
+  overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth, title: document.title})"""
+AXE = """async (asked) => (await axe.run(document, {...(asked && {runOnly: asked}), resultTypes: ['violations']})).violations
+  .filter(x => ['serious', 'critical'].includes(x.impact))
+  .map(x => x.id + ': ' + x.nodes.slice(0, 3).map(n => n.target.join(' ') + ' ' + n.html.slice(0, 120)).join(' | '))"""
+
+
+def pages(site): return sorted(p.relative_to(site).as_posix() for p in site.rglob("*.html") if not p.is_relative_to(site/"_static"))
+
+
+def open_page(page, url):
+    "Go there and wait until pictures and mathematics are in place."
+    for picture in page.query_selector_all("img[loading=lazy]"): picture.evaluate("x => x.loading = 'eager'")
+    answer = page.goto(url, wait_until="load")
+    page.wait_for_function("() => !document.querySelector('.math') || (window.MathJax && MathJax.startup && MathJax.startup.promise)")
+    page.evaluate("() => window.MathJax && MathJax.startup ? MathJax.startup.promise.then(() => 0) : 0")
+    return answer
+
+
+class Watch:
+    "What a page asks for and complains of."
+    def __init__(self, page, address):
+        self.address, self.faults, self.bytes = address, [], 0
+        page.on("console", lambda m: m.type in ("error", "warning") and self.faults.append(f"console {m.type}: {m.text}"))
+        page.on("pageerror", lambda e: self.faults.append(f"script: {e}"))
+        page.on("request", self.asked)
+        page.on("requestfailed", lambda r: self.faults.append(f"failed: {r.url}"))
+        page.on("response", self.answered)
+
+    def asked(self, request):
+        if not request.url.startswith((self.address, "data:", "blob:")): self.faults.append(f"asks another host: {request.url}")
+
+    def answered(self, response):
+        if response.status >= 400: self.faults.append(f"{response.status}: {response.url}")
+        self.bytes += int(response.headers.get("content-length", 0))
+
+    def take(self):
+        "Faults and bytes since the last call."
+        got = self.faults, self.bytes
+        self.faults, self.bytes = [], 0
+        return got
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_every_page(look, browser, site, address):
+    import axe_playwright_python
+    size, scheme = LOOKS[look]
+    axe = (Path(axe_playwright_python.__file__).parent/"axe.min.js").read_text(encoding="utf-8")
+    faults = collections.defaultdict(list)
+    seen = {}
+    for name in pages(site):
+        # a context of its own has an empty cache, so that a page's weight is all that it needs
+        context = browser.new_context(viewport=size, color_scheme=scheme) if look == "wide light" or not seen else context
+        page = context.new_page()
+        watch = Watch(page, address)
+        open_page(page, f"{address}/{name}")
+        seen[name] = see = page.evaluate(SEE)
+        found, weight = watch.take()
+        faults[name] += found
+        if look == "wide light" and weight > MAX_WEIGHT: faults[name].append(f"weighs {weight:,} bytes")
+        if not see["title"]: faults[name].append("no title")
+        if see["overflow"] > 0: faults[name].append(f"is {see['overflow']} pixels wider than the window")
+        faults[name] += [f"picture {p['src']} is not there" for p in see["pictures"] if not p["there"]]
+        faults[name] += [f"picture {p['src']} has no alternative text" for p in see["pictures"] if len(p["alt"]) < 5]
+        faults[name] += [f"mathematics: {text}" for text in see["wrong"]]
+        if see["math"] != see["rendered"]: faults[name].append(f"{see['rendered']} of {see['math']} formulas are rendered")
+        if not name.startswith("_modules/") or look == "wide light":
+            page.evaluate(axe)
+            faults[name] += page.evaluate(AXE, None if look == "wide light" else ["color-contrast", "scrollable-region-focusable", "target-size"])
+        page.close()
+        if look == "wide light": context.close()
+    if look == "wide light": faults["links"] += list(broken_links(seen, site, address))
+    assert sum(see["math"] for see in seen.values()) > 100 and sum(len(see["pictures"]) for see in seen.values()) > 150
+    assert not (wrong := {name: what for name, what in faults.items() if what}), json.dumps(wrong, indent=1)
+
+
+def broken_links(seen, site, address):
+    "Internal links that lead nowhere, with the page they stand on."
+    for name, see in seen.items():
+        for link in set(see["links"]):
+            url = urllib.parse.urlparse(link)
+            if not link.startswith(address): continue
+            path = urllib.parse.unquote(url.path).lstrip("/") or "index.html"
+            if path.endswith("/"): path += "index.html"
+            if not (site/path).is_file(): yield f"{name} -> {link}"
+            elif url.fragment and path in seen and urllib.parse.unquote(url.fragment) not in seen[path]["ids"]: yield f"{name} -> {link}: no such place"
+
+
+@pytest.fixture
+def page(browser):
+    context = browser.new_context(viewport=WIDE)
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    yield context.new_page()
+    context.close()
+
+
+@pytest.mark.parametrize("served", [True, False], ids=["served", "from a folder"])
+def test_search(served, page, site, address):
+    page.goto(f"{address}/index.html" if served else (site/"index.html").as_uri())
+    box = page.locator("input[name=q]:visible").first
+    box.fill("leave-one-out")
+    box.press("Enter")
+    first = page.locator("#search-results li a").first
+    first.wait_for(timeout=20_000)
+    first.click()
+    page.wait_for_load_state()
+    assert re.search(r"/12_\w+\.html", page.url), page.url
+    assert re.search("leave-one-out", page.locator("article").inner_text(), re.I)
+
+
+def test_copying_a_cell(page, address):
+    page.goto(f"{address}/13_losses.html")
+    cell = page.locator("div.cell_input").nth(2)
+    cell.hover()
+    cell.locator("button.copybtn").click()
+    page.wait_for_timeout(200)
+    copied = page.evaluate("() => navigator.clipboard.readText()")
+    assert copied.strip() and copied.strip() == cell.locator("pre").inner_text().strip()
+
+
+def test_opening_a_solution(page, address):
+    page.goto(f"{address}/13_losses.html")
+    solution = page.locator("details", has=page.locator("summary", has_text="Solution")).first
+    code = solution.locator("pre").first
+    assert not code.is_visible()
+    solution.locator("summary").click()
+    assert code.is_visible() and "def " in code.inner_text()
+
+
+def test_light_and_dark(page, address):
+    page.emulate_media(color_scheme="light")
+    page.goto(f"{address}/12_rloo.html")
+    colours = []
+    for _ in range(3):                                            # as the system has it, then the two by hand
+        colours.append(page.evaluate("() => getComputedStyle(document.body).backgroundColor"))
+        page.locator(".theme-toggle:visible").first.click()
+    assert len(set(colours)) == 2
+
+
+def test_what_a_notebook_becomes(page, address, site):
+    "Code that is exported stands open, its signature and its hidden helpers do not; the opening survives; links lead to the notebook."
+    page.goto(f"{address}/13_losses.html")
+    text = page.locator("article").inner_text()
+    assert "You will be able to derive the DPO loss" in text and "#|" not in text and "show_doc" not in text
+    exported = page.locator("div.cell.tag_exported").first
+    assert exported.locator("pre").first.is_visible()
+    signature = page.locator("details.signature").first
+    assert not signature.locator("pre").first.is_visible()
+    signature.locator("summary").click()
+    assert signature.locator("pre").first.is_visible()
+    assert page.locator("a", has_text="Open in Colab").get_attribute("href").endswith("/owner/ftlib/blob/main/nbs/13_losses.ipynb")
+    assert filecmp.cmp(NBS/"13_losses.ipynb", site/"notebooks"/"13_losses.ipynb", shallow=False)
+    assert {x.inner_text().split("\n")[0] for x in page.locator(".related-pages a").all()} == {"Next", "Previous"}
+
+
+def test_every_notebook_and_module_has_a_page(site):
+    for nb in notebooks():
+        name = nb.relative_to(NBS).with_suffix("").as_posix()
+        assert (site/f"{name}.html").is_file() and (site/f"{name}.md").is_file() and (site/"notebooks"/f"{name}.ipynb").is_file(), name
+        if module := exports_to(nb): assert (site/"reference"/f"{module.removesuffix('.__init__')}.html").is_file(), module
+    assert len(modules()) > 50
+
+
+def test_reference(page, address):
+    page.goto(f"{address}/reference/dpo.html")
+    assert page.locator("table", has_text="meaning").count() > 2
+    page.locator(".viewcode-link").first.click()
+    page.wait_for_load_state()
+    assert "/_modules/ftlib/" in page.url and "def " in page.locator("article").inner_text()
+
+
+def test_llms_txt_names_every_page(site):
+    listed = (site/"llms.txt").read_text(encoding="utf-8")
+    assert listed.startswith("# ftlib\n\n> ")
+    links = re.findall(r"\]\(([^)]+)\)", listed)
+    assert not [link for link in links if not (site/link).is_file()]
+    assert len(links) == len(set(links)) == len(notebooks()) - 1 + sum(exports_to(nb) is not None for nb in notebooks())
+
+
+def test_a_wrong_address(page, address):
+    "From any depth: the page for errors brings its style along and leads home."
+    assert page.goto(f"{address}/tutorials/nowhere/at-all.html").status == 404
+    assert "not here" in page.locator("h1").inner_text()
+    assert page.evaluate("() => [...document.styleSheets].length") >= 3
+    page.locator("a", has_text="front page").click()
+    page.wait_for_load_state()
+    assert page.url.rstrip("/").removesuffix("/index.html") == address
+
+
+def test_bad_arguments():
+    import subprocess
+    import sys
+    for wrong, said in ((["--base", "ftlib"], "begins and ends with a slash"), (["--repo", "ftlib"], "owner/name")):
+        done = subprocess.run([sys.executable, "docs/build.py", *wrong], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 2 and said in done.stderr
