@@ -185,6 +185,19 @@ def test_the_courses_results_name_known_techniques():
     assert {r["technique"] for r in found} <= TECHNIQUES and len(found) >= 15
 
 
+def test_numbers_are_computed():
+    "Nobody types a result: before and after name something."
+    found = 0
+    for nb in notebooks():
+        for c in read_notebook(nb):
+            if c.kind != "code" or c.exported: continue
+            for call in (n for n in ast.walk(ast.parse(c.python)) if isinstance(n, ast.Call) and ast.unparse(n.func) == "before_after"):
+                typed = [a for a in call.args[3:5] if not any(isinstance(n, ast.Name) for n in ast.walk(a))]
+                assert not typed, f"{short(nb)}, cell {c.id} types {[*map(ast.unparse, typed)]}"
+                found += 1
+    assert found >= 15
+
+
 def test_no_notebook_saves_a_dead_widget():
     assert not [short(nb) for nb in notebooks() for c in read_notebook(nb) for out in c.outputs if WIDGET in out.get("data", {})]
 
