@@ -1,0 +1,4 @@
+from functools import partial
+
+
+def callbacks(draw, values): return [partial(draw, window=value) for value in values]
