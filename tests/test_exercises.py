@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from sources import NBS, exports_to, notebooks, output_text, read_notebook, short
+from wrong_fixes import WRONG
 
 SECOND = Path(__file__).parent/"exercises"
 HEAD = re.compile(r"# exercise ([\w.]+): (starter|check)\s*$")
@@ -148,9 +149,19 @@ def test_a_bug_hunt_is_whole(nb):
     assert f"]({nb.name})" in "".join(c.source for c in read_notebook(nb.with_name("index.ipynb")))
 
 
+@pytest.mark.parametrize("exercise, code", [(e, code) for id, _, code in WRONG for e in ALL if e.id == id], ids=[f"{id}: {idea}" for id, idea, _ in WRONG])
+def test_a_wrong_fix_is_caught(exercise, code, fresh):
+    space, check, answer = fresh
+    before = space[answer]
+    exec(compile(code, f"wrong fix of {exercise.id}", "exec"), space)
+    assert space[answer] is not before
+    with pytest.raises(AssertionError): check(space[answer])
+
+
 def test_bug_hunts_are_many_and_numbered():
     numbers = sorted(int(id.split(".")[1]) for nb in HUNTS for id in read_exercises(nb))
     assert len(HUNTS) >= 8 and numbers == list(range(1, len(HUNTS) + 1))
+    assert {f"hunt.{n}" for n in numbers} == {id for id, _, _ in WRONG}, "each has a wrong fix that its check refuses"
 
 
 def test_ids_are_unique_and_no_solution_is_left_over():
