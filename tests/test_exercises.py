@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from sources import NBS, exports_to, notebooks, output_text, read_notebook, short
+from wrong_fixes import WRONG
 
 SECOND = Path(__file__).parent/"exercises"
 HEAD = re.compile(r"# exercise ([\w.]+): (starter|check)\s*$")
@@ -76,6 +77,7 @@ def exported(nb):
 
 ALL = [e for nb in notebooks() for e in read_exercises(nb).values()]
 each = pytest.mark.parametrize("exercise", ALL, ids=lambda e: f"{e.notebook.stem}-{e.id}")
+HUNTS = [nb for nb in notebooks() if nb.parent.name == "exercises" and nb.name != "index.ipynb"]
 CHAPTERS = [nb for nb in notebooks() if re.match(r"\d\d_", nb.name) or nb.parent.name == "tutorials" or nb.name == "world.ipynb"]
 
 
@@ -132,6 +134,34 @@ def test_exercise_is_whole(exercise):
 
 @pytest.mark.parametrize("nb", CHAPTERS, ids=short)
 def test_chapter_has_three_exercises(nb): assert len(read_exercises(nb)) >= 3
+
+
+# --- bug hunts: nbs/exercises
+
+
+@pytest.mark.parametrize("nb", HUNTS, ids=short)
+def test_a_bug_hunt_is_whole(nb):
+    "One exercise, two hints or more before the solution, an upstream thread or repository, and its line in the index."
+    text = "\n".join(c.source for c in read_notebook(nb) if c.kind == "markdown")
+    assert [bool(re.fullmatch(r"hunt\.\d+", id)) for id in read_exercises(nb)] == [True]
+    assert text.count("<summary>Hint ") >= 2 and text.rfind("<summary>Hint ") < text.find("<summary>Solution ")
+    assert re.search(r"\]\(https://github\.com/[\w.-]+/[\w.-]+(/(issues|pull)/\d+)?\)", text), "where was this bug met?"
+    assert f"]({nb.name})" in "".join(c.source for c in read_notebook(nb.with_name("index.ipynb")))
+
+
+@pytest.mark.parametrize("exercise, code", [(e, code) for id, _, code in WRONG for e in ALL if e.id == id], ids=[f"{id}: {idea}" for id, idea, _ in WRONG])
+def test_a_wrong_fix_is_caught(exercise, code, fresh):
+    space, check, answer = fresh
+    before = space[answer]
+    exec(compile(code, f"wrong fix of {exercise.id}", "exec"), space)
+    assert space[answer] is not before
+    with pytest.raises(AssertionError): check(space[answer])
+
+
+def test_bug_hunts_are_many_and_numbered():
+    numbers = sorted(int(id.split(".")[1]) for nb in HUNTS for id in read_exercises(nb))
+    assert len(HUNTS) >= 8 and numbers == list(range(1, len(HUNTS) + 1))
+    assert {f"hunt.{n}" for n in numbers} == {id for id, _, _ in WRONG}, "each has a wrong fix that its check refuses"
 
 
 def test_ids_are_unique_and_no_solution_is_left_over():
