@@ -5,7 +5,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from readme import DIRECTIVE, ROOT, blocks, text
+from readme import DIRECTIVE, ROOT, blocks, results, text
 
 NBS = ROOT/"nbs"
 PARTS = {"": "Chapters", "tutorials": "Tutorials", "exercises": "Bug hunts", "tasks": "Tasks"}
@@ -87,7 +87,6 @@ def code_cell(cell, order):
     "A code cell without directives: hidden input, figures described, cells for a GPU marked."
     found, source = directives(cell), text(cell["source"])
     tags = [tag for name, tag in (("cuda", "cuda"), ("slow", "slow"), ("exports", "exported")) if name in found]
-    if found.get("echo") == "false": tags.append("remove-input")
     cell["source"] = "\n".join(line for line in source.split("\n") if not DIRECTIVE.match(line)).strip("\n")
     cell["metadata"], cell["execution_count"] = {"tags": tags}, order
     cell.pop("id", None)
@@ -110,6 +109,7 @@ def page_cells(notebook, page, repo):
         if cell["cell_type"] == "markdown": cells.append(markdown_cell(linked(source, page, names, repo)))
         elif re.search(r"^show_doc\(", source, flags=re.M):
             if shown := signature(cell): waiting.append(markdown_cell(linked(shown, page, names, repo)))
+        elif directives(cell).get("echo") == "false": cells += [markdown_cell(linked(shown, page, names, repo)) for shown in results(cell)]
         else:
             cells.append(code_cell(cell, order))
             if "exported" in cell["metadata"]["tags"]:
@@ -120,7 +120,7 @@ def page_cells(notebook, page, repo):
 
 def in_order(pages, folder):
     "The pages of a folder in the order in which the front page names them, its index first and those it does not name last."
-    front = "".join(text(c["source"]) for c in json.loads((NBS/"index.ipynb").read_text(encoding="utf-8"))["cells"])
+    front = "".join(blocks(json.loads((NBS/"index.ipynb").read_text(encoding="utf-8"))))
     named = list(dict.fromkeys(re.findall(r"\]\(([\w/]+)\.ipynb", front)))
     place = {name: i for i, name in enumerate(named)}
     mine = [p for p in pages if p.name.rpartition("/")[0] == folder and p.name != "index"]
@@ -130,9 +130,9 @@ def in_order(pages, folder):
 def contents(pages):
     "The hidden tables of contents that make the sidebar and the order of the pages."
     number = lambda p: f"{p.name[:2]} · {p.title} <{p.name}>" if re.match(r"\d\d_", p.name) else p.name
-    parts = {caption: [number(p) for p in in_order(pages, folder)] for folder, caption in PARTS.items()}
+    parts = {caption: [number(p) for p in in_order(pages, folder) if p.name != "results"] for folder, caption in PARTS.items()}
     parts["Reference"] = ["reference/index", *(f"reference/{p.module}" for p in pages if p.module)]
-    parts["Project"] = list(EXTRA.values())
+    parts["Project"] = ["results", *EXTRA.values()]
     for caption, entries in parts.items(): yield f"\n\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n" + "\n".join(entries) + "\n```"
 
 

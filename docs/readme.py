@@ -49,7 +49,7 @@ def blocks(notebook, exported=False, turn=lambda markdown: markdown):
         if cell["cell_type"] == "markdown": yield turn(body)
         elif cell["cell_type"] == "code":
             if "echo" not in directives: yield f"```python\n{body}\n```"
-            yield from results(cell)
+            yield from map(turn, results(cell))
 
 
 def readme():

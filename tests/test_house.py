@@ -341,10 +341,23 @@ def test_readme_is_made_from_the_index():
     assert done.returncode == 0, done.stderr
 
 
-def test_readme_says_what_was_measured():
-    shown = subprocess.run([sys.executable, str(ROOT/"benchmarks"/"tables.py")], capture_output=True, text=True, check=True).stdout
+@pytest.mark.parametrize("script,page", [("tables.py", "results.ipynb"), ("front.py", "index.ipynb")])
+def test_pages_say_what_was_measured(script, page):
+    "Tables are printed from the files that hold what was measured; what a page shows must be what they say now."
+    printed = subprocess.run([sys.executable, str(ROOT/"benchmarks"/script)], capture_output=True, text=True, check=True).stdout
+    shown = "\n".join(text for c in read_notebook(NBS/page) for text in output_text(c))
+    assert len(printed) > 1000 and not [line for line in printed.splitlines() if line not in shown]
+
+
+def test_the_front_page_names_every_page_with_its_minutes():
+    "Chapters, tutorials and tasks; minutes as the notebooks state them, those of exercises too."
+    sys.path.insert(0, str(ROOT/"benchmarks"))
+    from front import minutes
     readme = (ROOT/"README.md").read_text(encoding="utf-8")
-    assert not [line for line in shown.splitlines() if line not in readme]
+    assert not [p.name for p in NBS.glob("*/*.ipynb") if p.parent.name in ("tutorials", "tasks") and f"({short(p)})" not in readme]
+    for nb in (p for p in notebooks() if re.match(r"\d\d_", p.name) or p.parent.name == "tutorials"):
+        read, exercises, n = minutes(nb.relative_to(NBS).with_suffix("").as_posix())
+        assert re.search(re.escape(f"({short(nb)}) | ") + rf".* \| {read} min \| {n}, {exercises} min \|", readme), f"{short(nb)}: {read} and {exercises} minutes"
 
 
 def test_readme_links_lead_somewhere():
