@@ -3,7 +3,6 @@ import json
 import re
 import shutil
 from dataclasses import dataclass
-from pathlib import Path
 
 from readme import DIRECTIVE, ROOT, blocks, results, text
 

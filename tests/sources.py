@@ -136,4 +136,4 @@ def output_text(cell):
     for out in cell.outputs:
         yield out.get("text", "") if isinstance(out.get("text", ""), str) else "".join(out["text"])
         for kind, data in out.get("data", {}).items():
-            if not kind.startswith("image/") or "svg" in kind: yield data if isinstance(data, str) else json.dumps(data)
+            if not kind.startswith("image/") or "svg" in kind: yield data if isinstance(data, str) else "".join(data) if isinstance(data, list) else json.dumps(data)

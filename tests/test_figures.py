@@ -16,7 +16,7 @@ import torch
 from nbdev.clean import clean_nb
 from sources import LIB, NBS, ROOT, notebooks, read_notebook, short
 
-from ftlib.figures import RESULT, before_after, explore, is_live, read_results, sliders
+from ftlib.figures import RESULT, before_after, explore, read_results, sliders
 
 matplotlib.use("agg")
 WIDGET = "application/vnd.jupyter.widget-view+json"

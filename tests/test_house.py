@@ -376,4 +376,4 @@ def test_links_lead_somewhere(nb):
 
 def test_every_chapter_is_in_the_index():
     index = "".join(c.source for c in read_notebook(NBS/"index.ipynb"))
-    assert not [p.name for p in NBS.glob("[0-9][0-9]_*.ipynb") if p.name not in index]
+    assert not [p.name for p in NBS.glob("[0-9][0-9]_*.ipynb") if p.stem not in index]
