@@ -1,10 +1,11 @@
 """Make the site from the notebooks, offline: `uv run python docs/build.py`; then open _docs/index.html, or serve the folder.
 
-nbdev executes the imports and exported cells of every notebook and makes signatures and cross-links (`nbdev.serve.proc_nbs`, which is
+nbdev executes the exported cells of every notebook and makes signatures and cross-links (`nbdev.serve.proc_nbs`, which is
 `nbdev-proc-nbs`), pages.py turns what comes out into pages, reference.py writes a page for each module, and Sphinx with MyST-NB renders
 them into a folder that needs no server and asks no other host for anything. No notebook is run: outputs are the saved ones.
 """
 import argparse
+import json
 import os
 import re
 import shutil
@@ -25,15 +26,31 @@ def address(given):
     return found[1] if found else ""
 
 
+def marked(notebook):
+    """A notebook as nbdev shall take it: `exports`, which is an export whose source is shown, in place of `export`; of all other cells not
+    even the imports are executed, as signatures need none of them and peft and trl take long to load."""
+    notebook = json.loads(notebook)
+    for cell in notebook["cells"]:
+        if cell["cell_type"] != "code": continue
+        source = re.sub(r"^#\| export$", "#| exports", "".join(cell["source"]), count=1, flags=re.M)
+        cell["source"] = source if re.search(r"^#\| *(exports|default_exp|hide)", source, flags=re.M) else "#| eval: false\n" + source
+    return json.dumps(notebook)
+
+
+def settings():
+    "nbdev's own settings and no more of pyproject.toml: to find magics, which there are none of, it reads the file again for every cell."
+    own = re.search(r"^\[tool\.nbdev\]\n(?:.+\n)*", (ROOT/"pyproject.toml").read_text(encoding="utf-8"), flags=re.M)[0]
+    return f'[project]\nname = "ftlib"\nversion = "0"\n\n{own}skip_procs = "clean_magics"\n'
+
+
 def processed():
     "The folder of notebooks as nbdev prepares them, with the source of what they export beside its signature."
     from nbdev.serve import proc_nbs
     shutil.rmtree(WORK, ignore_errors=True)
     nbs = WORK/"project"/"nbs"
     shutil.copytree(ROOT/"nbs", nbs, ignore=shutil.ignore_patterns(".*", "_*", "runs"))
-    for file in ("pyproject.toml", "README.md"): shutil.copy2(ROOT/file, nbs.parent)
-    for path in nbs.rglob("*.ipynb"):          # `exports` is nbdev's word for an export whose source is shown
-        path.write_text(re.sub(r'"#\| export(\\n)?"', r'"#| exports\1"', path.read_text(encoding="utf-8")), encoding="utf-8")
+    (nbs.parent/"pyproject.toml").write_text(settings(), encoding="utf-8")
+    for path in nbs.rglob("*.ipynb"): path.write_text(marked(path.read_text(encoding="utf-8")), encoding="utf-8")
     os.environ |= {"HF_HUB_OFFLINE": "1", "MPLBACKEND": "agg", "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     os.chdir(nbs.parent)
     proc_nbs(str(nbs), n_workers=os.cpu_count() or 1, force=True)
