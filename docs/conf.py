@@ -33,8 +33,8 @@ myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence"]
 myst_dmath_double_inline = True
 myst_heading_anchors = 4
 add_module_names = False
-viewcode_line_numbers = True
-copybutton_exclude = ".linenos, .gp, .go"
+
+viewcode_follow_imported_members = False
 copybutton_selector = "div.highlight pre"
 notfound_urls_prefix = BASE
 suppress_warnings = ["mystnb.unknown_mime_type", "myst.xref_ambiguous"]

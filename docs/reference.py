@@ -80,7 +80,10 @@ def module_page(page):
     nodes = {n.name: n for n in tree.body if isinstance(n, (ast.FunctionDef, ast.ClassDef))}
     yield f"# ftlib.{page.module}\n\n{page.subtitle}\n\nMade by the notebook [{page.title}](../{page.name}.ipynb).\n\n```{{py:module}} ftlib.{page.module}\n```\n"
     for name in module.__all__:
-        if name in nodes: yield entry(nodes[name], getattr(module, name))
+        thing = getattr(module, name)
+        home = getattr(thing, "__module__", None) or ""
+        if name in nodes: yield entry(nodes[name], thing)
+        elif home.startswith("ftlib.") and home != module.__name__: yield f"{{py:obj}}`{name} <{home}.{name}>`, from {home}\n"
         else: yield constant(name, tree, lines)
 
 
