@@ -140,12 +140,12 @@ def plot_runs(
     scores:dict,      # {run: records}, of one task and split
     most:int=6        # scores that are drawn, in the order of SCORES
 ):                    # the figure
-    "A panel for each score, three a row: a point with its interval for each run."
+    "A panel for each score, at most three a row: a point with its interval for each run."
     import matplotlib.pyplot as plt
     found = {run: {r["score"]: r for r in records} for run, records in scores.items()}
     ranked = [name for name, _, better in SCORES if better] + [s for of in found.values() for s in of if s.startswith("right")]
     names = [name for name in dict.fromkeys(ranked) if any(name in of for of in found.values())][:most]
-    rows, columns = -(-len(names)//3), min(len(names), 3)
+    rows, columns = (len(names) + 2)//3, 2 if len(names) == 4 else min(len(names), 3)
     fig = plt.figure(figsize=(1.6 + 1.7*columns, rows*(1 + .3*len(found))), layout="constrained")
     for at, name in enumerate(names):
         ax = fig.add_subplot(rows, columns, at + 1)

@@ -195,12 +195,12 @@ def plot(self:History,
     axes=None,       # a figure's axes, to draw a second run beside a first
     label:str=None   # of this run
 ):                   # matplotlib's figure
-    "Curves over optimiser steps, three panels a row."
+    "Curves over optimiser steps, at most three panels a row."
     import matplotlib.pyplot as plt
     measured = dict.fromkeys(k for r in self for k in r if k not in ("loss", *COUNTS, *GAUGES))
     if keys is None: keys = ["loss", *(k for k in measured if len(self.column(k)[0]) > 1)]
     if isinstance(keys, str): keys = [keys]
-    rows, columns = -(-len(keys)//3), min(len(keys), 3)
+    rows, columns = (len(keys) + 2)//3, 2 if len(keys) == 4 else min(len(keys), 3)
     fig = plt.figure(figsize=(1.6 + 2.6*columns, 2.4*rows)) if axes is None else axes[0].figure
     if axes is None: axes = [fig.add_subplot(rows, columns, i + 1) for i in range(len(keys))]
     for ax, key in zip(axes, keys):
