@@ -140,19 +140,20 @@ def plot_runs(
     scores:dict,      # {run: records}, of one task and split
     most:int=6        # scores that are drawn, in the order of SCORES
 ):                    # the figure
-    "A panel for each score: a point with its interval for each run."
+    "A panel for each score, at most three a row: a point with its interval for each run."
     import matplotlib.pyplot as plt
     found = {run: {r["score"]: r for r in records} for run, records in scores.items()}
     ranked = [name for name, _, better in SCORES if better] + [s for of in found.values() for s in of if s.startswith("right")]
     names = [name for name in dict.fromkeys(ranked) if any(name in of for of in found.values())][:most]
-    size = (1.6 + 1.7*len(names), 1 + .3*len(found))
-    fig, axes = plt.subplots(1, len(names), figsize=size, layout="constrained", squeeze=False)
-    for ax, name in zip(axes[0], names):
+    rows, columns = (len(names) + 2)//3, 2 if len(names) == 4 else min(len(names), 3)
+    fig = plt.figure(figsize=(1.6 + 1.7*columns, rows*(1 + .3*len(found))), layout="constrained")
+    for at, name in enumerate(names):
+        ax = fig.add_subplot(rows, columns, at + 1)
         for i, of in enumerate(found.values()):
             if (r := of.get(name)) is None: continue
             ends = [[max(0, r["value"] - r["low"])], [max(0, r["high"] - r["value"])]]
             ax.errorbar(r["value"], i, xerr=ends, fmt="o", capsize=3, color=f"C{i}")
-        ax.set(yticks=range(len(found)), yticklabels=list(found) if ax is axes[0][0] else [], xlabel=name,
+        ax.set(yticks=range(len(found)), yticklabels=list(found) if at % columns == 0 else [], xlabel=name,
                ylim=(len(found) - .5, -.5))
     return fig
 

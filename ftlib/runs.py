@@ -147,11 +147,8 @@ def live_tensors(model)->dict:
     return params | {n: b for n, b in model.named_buffers() if n in kept}
 
 @torch.no_grad()
-def put_back(
-    model,      # changed in place
-    saved:dict, # what `live_tensors` gave
-):
-    "Copy saved tensors into a model; the first that does not fit is named."
+def put_back(model, saved:dict):
+    "Copy what `live_tensors` gave into a model, in place; the first tensor that does not fit is named."
     now = live_tensors(model)
     for k in saved | now:
         there, here = (tuple(d[k].shape) if k in d else "absent" for d in (saved, now))
@@ -198,20 +195,23 @@ def plot(self:History,
     axes=None,       # a figure's axes, to draw a second run beside a first
     label:str=None   # of this run
 ):                   # matplotlib's figure
-    "Curves over optimiser steps."
+    "Curves over optimiser steps, at most three panels a row."
     import matplotlib.pyplot as plt
     measured = dict.fromkeys(k for r in self for k in r if k not in ("loss", *COUNTS, *GAUGES))
     if keys is None: keys = ["loss", *(k for k in measured if len(self.column(k)[0]) > 1)]
     if isinstance(keys, str): keys = [keys]
-    if axes is None: axes = plt.subplots(1, len(keys), figsize=(1 + 3.2*len(keys), 2.6), squeeze=False)[1][0]
+    rows, columns = (len(keys) + 2)//3, 2 if len(keys) == 4 else min(len(keys), 3)
+    fig = plt.figure(figsize=(1.6 + 2.6*columns, 2.4*rows)) if axes is None else axes[0].figure
+    if axes is None: axes = [fig.add_subplot(rows, columns, i + 1) for i in range(len(keys))]
     for ax, key in zip(axes, keys):
         steps, values = self.column(key)
         ax.plot(steps, values, marker="." if len(steps) < 30 else None, label=label)
         ax.set(xlabel="step", title=key)
-        if label: ax.legend(fontsize="small")
-    axes[0].figure.tight_layout()
-    plt.close(axes[0].figure)                              # shown once, by whoever displays it
-    return axes[0].figure
+    fig.legends.clear()                                    # one for all panels and runs
+    if label: fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize="small")
+    fig.set_layout_engine("constrained")
+    plt.close(fig)                                         # shown once, by whoever displays it
+    return fig
 
 # %% ../nbs/04_runs.ipynb #e449315c
 def start_wandb(
