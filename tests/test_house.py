@@ -254,6 +254,33 @@ def test_no_pickle_and_no_remote_code(name, path):
         if ast.unparse(node.func) == "torch.load": assert keywords.get("weights_only") == "True", f"line {node.lineno}"
 
 
+# --- what a chapter holds
+
+
+each_chapter = pytest.mark.parametrize("nb", [p for p in notebooks() if re.match(r"\d\d_", p.name)], ids=short)
+
+
+def anatomy(cells):
+    "What a chapter's cells lack of its anatomy."
+    told = [c.source for c in cells if c.kind == "markdown"]
+    text = re.sub(r"```.*?```", "", "\n".join(told), flags=re.S)
+    heads, strong = re.findall(r"^#{2,6} .*", text, flags=re.M), re.findall(r"\*\*[^*\n]+\*\*", text)
+    idle = [s for s in re.split(r"[;.:]\s", told[0]) if "GPU" in s and re.search(r"\bno(thing)?\b", s)]
+    held = {"figure": any(kind.startswith("image/") for c in cells for out in c.outputs for kind in out.get("data", {})),
+            "equation": re.search(r"\$\$.+?\$\$", text, flags=re.S),
+            "naive version": re.search(r"\bnaive", text, flags=re.I),
+            "broken on purpose": any(re.search(r"on purpose|broken", s, flags=re.I) for s in heads + strong),
+            "full size": idle or any("cuda" in c.directives for c in cells),
+            "parity": any(re.search(r"\b(Parity|[Rr]eference|Beside)\b", s) for s in heads)}
+    return {what for what, there in held.items() if not there}
+
+
+@each_chapter
+def test_chapter_has_its_anatomy(nb):
+    "A figure, an equation, the naive version, one that is broken on purpose, a full-size cell or why not, and parity."
+    assert not anatomy(read_notebook(nb))
+
+
 # --- what is committed
 
 
