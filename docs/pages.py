@@ -110,7 +110,10 @@ def page_cells(notebook, page, repo):
             if shown := signature(cell): waiting.append(markdown_cell(linked(shown, page, names, repo)))
         elif directives(cell).get("echo") == "false": cells += [markdown_cell(linked(shown, page, names, repo)) for shown in results(cell)]
         else:
+            linking = [o for o in cell["outputs"] if ".ipynb)" in text(o.get("data", {}).get("text/markdown", ""))]     # links in an output stay as they are
+            cell["outputs"] = [o for o in cell["outputs"] if o not in linking]
             cells.append(code_cell(cell, order))
+            cells += [markdown_cell(linked(text(o["data"]["text/markdown"]), page, names, repo)) for o in linking]
             if "exported" in cell["metadata"]["tags"]:
                 cells += waiting
                 waiting = []

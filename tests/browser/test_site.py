@@ -1,5 +1,4 @@
 "Every page of the site in Chromium: wide and narrow, light and dark; links, mathematics, pictures, search, accessibility, weight."
-import collections
 import filecmp
 import json
 import re
@@ -20,7 +19,8 @@ SEE = """() => ({
   links: [...document.querySelectorAll('a[href]')].map(x => x.href),
   pictures: [...document.querySelectorAll('article img')].map(x => ({src: x.src, alt: x.alt, there: x.complete && x.naturalWidth > 0})),
   math: document.querySelectorAll('.math').length, rendered: document.querySelectorAll('.math mjx-container').length,
-  wrong: [...document.querySelectorAll('mjx-merror')].map(x => x.textContent), title: document.title})"""
+  wrong: [...document.querySelectorAll('mjx-merror')].map(x => x.textContent), title: document.title,
+  resources: performance.getEntriesByType('resource').map(x => x.name)})"""
 TOO_WIDE = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
 COLOUR = "() => getComputedStyle(document.body).backgroundColor"
 AXE = """async ([exclude, options]) => (await axe.run({exclude}, {...options, resultTypes: ['violations']})).violations
@@ -42,24 +42,30 @@ def open_page(page, url):
 class Watch:
     "What a page asks for and complains of."
     def __init__(self, page, address):
-        self.address, self.faults, self.bytes = address, [], 0
+        self.address, self.faults = address, []
         page.on("console", lambda m: m.type in ("error", "warning") and self.faults.append(f"console {m.type}: {m.text}"))
         page.on("pageerror", lambda e: self.faults.append(f"script: {e}"))
         page.on("request", self.asked)
         page.on("requestfailed", lambda r: self.faults.append(f"failed: {r.url}"))
-        page.on("response", self.answered)
+        page.on("response", lambda r: r.status >= 400 and self.faults.append(f"{r.status}: {r.url}"))
 
     def asked(self, request):
         if not request.url.startswith((self.address, "data:", "blob:")): self.faults.append(f"asks another host: {request.url}")
 
-    def answered(self, response):
-        if response.status >= 400: self.faults.append(f"{response.status}: {response.url}")
-        self.bytes += int(response.headers.get("content-length", 0))
+    def take(self):
+        "Faults since the last call."
+        got, self.faults = self.faults, []
+        return got
+
+
+def weight(name, see, site, address):
+    "Bytes of a page and of all it loads, as they lie on disk."
+    loaded = {urllib.parse.unquote(urllib.parse.urlparse(url).path).lstrip("/") for url in see["resources"] if url.startswith(address)}
+    return sum((site/path).stat().st_size for path in loaded | {name})
 
 
 def look_at(name, page, address, other):
-    "(what stands on a page, its faults, the bytes it took), in the scheme it was opened in and in the other one."
-    watch = Watch(page, address)
+    "(what stands on a page, its faults), in the scheme it was opened in and in the other one."
     open_page(page, f"{address}/{name}")
     see, first = page.evaluate(SEE), page.evaluate(COLOUR)
     faults = [f"picture {p['src']} is not there" for p in see["pictures"] if not p["there"]]
@@ -71,7 +77,7 @@ def look_at(name, page, address, other):
     page.emulate_media(color_scheme=other)
     if page.evaluate(COLOUR) == first: faults.append(f"looks the same when {other}")
     if (wide := page.evaluate(TOO_WIDE)) > 0: faults.append(f"is {wide} pixels wider than the window when {other}")
-    return see, watch.faults + faults, watch.bytes
+    return see, faults
 
 
 @pytest.fixture(scope="session")
@@ -82,13 +88,15 @@ def axe():
 
 @pytest.mark.parametrize("size, scheme, other", [(WIDE, "light", "dark"), (NARROW, "dark", "light")], ids=["wide", "narrow"])
 def test_every_page(size, scheme, other, browser, site, address):
-    "Each page in both schemes; a context of its own has an empty cache, so that a page's weight is all that it needs."
-    seen, faults = {}, collections.defaultdict(list)
+    "Each page in both schemes: nothing missing, nothing too wide, no complaint, no other host; links lead somewhere, and no page is heavy."
+    page = browser.new_context(viewport=size, color_scheme=scheme).new_page()
+    watch, seen, faults = Watch(page, address), {}, {}
     for name in pages(site):
-        context = browser.new_context(viewport=size, color_scheme=scheme)
-        seen[name], faults[name], weight = look_at(name, context.new_page(), address, other)
-        if weight > MAX_WEIGHT: faults[name].append(f"weighs {weight:,} bytes")
-        context.close()
+        page.emulate_media(color_scheme=scheme)
+        seen[name], found = look_at(name, page, address, other)
+        faults[name] = watch.take() + found
+        if (heavy := weight(name, seen[name], site, address)) > MAX_WEIGHT: faults[name].append(f"weighs {heavy:,} bytes")
+    page.context.close()
     if size is WIDE: faults["links"] = list(broken_links(seen, site, address))
     assert sum(see["math"] for see in seen.values()) > 100 and sum(len(see["pictures"]) for see in seen.values()) > 150
     assert not (wrong := {name: what for name, what in faults.items() if what}), json.dumps(wrong, indent=1)
