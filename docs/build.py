@@ -67,7 +67,7 @@ def build(out, base="/", repo=""):
     source, fresh = WORK/"source", WORK/"site"
     notebooks = pages.write(processed(), source, repo)
     reference.write(source, notebooks)
-    os.environ |= {"SITE_BASE": base, "SITE_REPO": repo}
+    os.environ["SITE_BASE"] = base
     status = build_main(["-W", "--keep-going", "-q", "-j", str(os.cpu_count() or 1), "-d", str(WORK/"doctrees"), "-c", str(ROOT/"docs"), str(source), str(fresh)])
     if status: return status
     pages.finish(source, fresh, notebooks, base)

@@ -10,7 +10,7 @@ from sphinx.search.en import SearchEnglish
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-BASE, REPO = os.environ.get("SITE_BASE", "/"), os.environ.get("SITE_REPO", "")
+BASE = os.environ.get("SITE_BASE", "/")
 
 project, author, copyright = "ftlib", "the ftlib authors", "the ftlib authors; text and code under Apache-2.0"
 extensions = ["myst_nb", "sphinx.ext.mathjax", "sphinx.ext.viewcode", "sphinx_copybutton", "notfound.extension"]
@@ -23,7 +23,6 @@ html_permalinks_icon = "#"
 html_theme_options = {"navigation_with_keys": True,
                       "light_css_variables": {"color-brand-primary": "#0b5d8a", "color-brand-content": "#0b5d8a", "color-brand-visited": "#6b3f87"},
                       "dark_css_variables": {"color-brand-primary": "#7cc4f0", "color-brand-content": "#7cc4f0", "color-brand-visited": "#c9a4e0"}}
-if REPO: html_theme_options |= {"source_repository": f"https://github.com/{REPO}/", "source_branch": "main"}
 pygments_style, pygments_dark_style = "a11y-high-contrast-light", "a11y-high-contrast-dark"
 
 nb_execution_mode = "off"              # outputs are the saved ones
