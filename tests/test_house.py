@@ -356,7 +356,7 @@ def test_no_pickles():
 def test_no_links(): assert not [short(p) for p in tracked() if p.is_symlink()]
 
 
-@pytest.mark.parametrize("name", ["LICENSE", "CONTRIBUTING.md", "CHANGELOG.md", ".env.example", ".github/workflows/test.yml", "settings.ini"])
+@pytest.mark.parametrize("name", ["LICENSE", "CONTRIBUTING.md", "CHANGELOG.md", ".env.example", ".github/workflows/test.yml", ".github/workflows/site.yml", "settings.ini"])
 def test_project_file_is_here(name): assert (ROOT/name).stat().st_size > 50
 
 
