@@ -55,6 +55,7 @@ def linked(markdown, page, names, repo):
         if match[2] in EXTRA: return f"[{match[1]}]({up}{EXTRA[match[2]]}.md)"
         return f"[{match[1]}](https://github.com/{repo}/tree/main/{match[2]})" if repo else match[1]
     up = "../"*page.name.count("/")
+    markdown = re.sub(r"\[\[(`[^`\]]+`)\]\(/[\w./]+\.html#[\w.]+\)([^\]]*)\]\(", r"[\1\2](", markdown)      # a link inside a link would be empty
     markdown = re.sub(r"\[`([^`\]]+)`\]\(/([\w./]+)\.html#[\w.]+\)", turn, markdown)
     return re.sub(rf"\[([^\]]+)\]\({re.escape(up)}\.\./((?!\.\.)[\w./-]+)\)", outside, markdown)
 

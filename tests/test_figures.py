@@ -33,11 +33,12 @@ def draw(ax, r, alpha=1): ax.plot([0, 1], [0, r*alpha])
 
 def test_a_panel_for_each_value_of_the_first_choice():
     import matplotlib.pyplot as plt
+    others = plt.get_fignums()
     fig = explore(draw, size=(1, 1), columns=2, r=[1, 2, 4], alpha=[0.5, 3, 7])
     assert [ax.get_title() for ax in fig.axes] == ["r = 1", "r = 2", "r = 4", ""]
     assert [ax.lines[0].get_ydata()[1] for ax in fig.axes[:3]] == [3, 6, 12]           # alpha at its middle value
     assert fig.get_suptitle() == "alpha = 3" and tuple(fig.get_size_inches()) == (2, 2)
-    assert not fig.axes[3].axison and not plt.get_fignums()                            # nothing is left open to be shown twice
+    assert not fig.axes[3].axison and plt.get_fignums() == others                             # nothing is left open to be shown twice
     assert not explore(draw, size=(1, 1), r=(1.0, 0.25)).get_suptitle()
 
 
