@@ -85,6 +85,8 @@ def main():
     args, start = parser.parse_args(), time.time()
     if not re.fullmatch(r"/([\w.~-]+/)*", args.base): parser.error(f"--base is {args.base!r}; it begins and ends with a slash, as in / or /ftlib/")
     if args.repo and not re.fullmatch(r"[\w.-]+/[\w.-]+", args.repo): parser.error(f"--repo is {args.repo!r}; it is owner/name")
+    if args.out.exists() and not (args.out/"llms.txt").exists() and (args.out.is_file() or any(args.out.iterdir())):
+        parser.error(f"--out is {args.out}, which holds something else than a site; it is replaced whole, so name a new folder, an empty one or a site")
     if status := build(args.out.resolve(), args.base, address(args.repo)): sys.exit(status)
     print(f"the site is in {os.path.relpath(args.out)}, after {time.time() - start:.0f} s: open index.html there")
 

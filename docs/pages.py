@@ -84,7 +84,7 @@ def signature(cell):
 
 
 def code_cell(cell, order):
-    "A code cell without directives: hidden input, figures described, cells for a GPU marked."
+    "A code cell without directives: figures described, cells for a GPU and exported ones marked."
     found, source = directives(cell), text(cell["source"])
     tags = [tag for name, tag in (("cuda", "cuda"), ("slow", "slow"), ("exports", "exported")) if name in found]
     cell["source"] = "\n".join(line for line in source.split("\n") if not DIRECTIVE.match(line)).strip("\n")

@@ -46,7 +46,7 @@ class Watch:
         page.on("console", lambda m: m.type in ("error", "warning") and self.faults.append(f"console {m.type}: {m.text}"))
         page.on("pageerror", lambda e: self.faults.append(f"script: {e}"))
         page.on("request", self.asked)
-        page.on("requestfailed", lambda r: self.faults.append(f"failed: {r.url}"))
+        page.on("requestfailed", lambda r: r.failure != "net::ERR_ABORTED" and self.faults.append(f"failed: {r.url}"))      # that is: we went on
         page.on("response", lambda r: r.status >= 400 and self.faults.append(f"{r.status}: {r.url}"))
 
     def asked(self, request):
@@ -247,6 +247,7 @@ def test_a_wrong_address(page, address):
 
 
 def test_bad_arguments():
-    for wrong, said in ((["--base", "ftlib"], "begins and ends with a slash"), (["--repo", "ftlib"], "owner/name")):
+    for wrong, said in ((["--base", "ftlib"], "begins and ends with a slash"), (["--repo", "ftlib"], "owner/name"),
+                        (["--out", "docs"], "holds something else than a site")):
         done = subprocess.run([sys.executable, "docs/build.py", *wrong], cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 2 and said in done.stderr
